@@ -1,0 +1,39 @@
+"""The errors a user can meet: each message is one sentence that says what is wrong, where, and what to do."""
+
+from __future__ import annotations
+
+
+class CytoBenchError(Exception):
+    """A failure with a message meant for the user; the command line prints it and exits with `exit_code`."""
+
+    exit_code = 1
+
+
+class UsageError(CytoBenchError):
+    """The command or a card was written wrongly; nothing was computed."""
+
+    exit_code = 2
+
+
+class CardError(UsageError):
+    """A card is missing, malformed, or clashes with another one."""
+
+
+class DataError(CytoBenchError):
+    """Images, labels or a manifest are missing, unreadable or contradictory."""
+
+
+class WeightsError(CytoBenchError):
+    """Weights could not be found, fetched or trusted."""
+
+
+class EncoderError(CytoBenchError):
+    """Weights and architecture do not fit, or an encoder returned something unusable."""
+
+
+class StoreError(CytoBenchError):
+    """The feature store cannot be written or holds something it should not."""
+
+
+class ProtocolError(CytoBenchError):
+    """The evaluation protocol cannot be carried out on these data (folds, classes, groups)."""

@@ -1,0 +1,33 @@
+"""Fixtures that many tests share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+_HERE = Path(__file__).resolve().parent
+
+
+def _data_candidates() -> list[Path]:
+    named = os.environ.get("CYTOBENCH_DATA")
+    beside = _HERE.parent.parent / "shared" / "data"
+    return [*(Path(part) for part in (named or "").split(os.pathsep) if part), beside]
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder with real data sets, or a skip with its reason."""
+    for folder in _data_candidates():
+        if (folder / "pbc").is_dir():
+            return folder
+    pytest.skip("no real cell images here: set CYTOBENCH_DATA to the folder that holds pbc/, chula-rbc12/, …")
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """An empty folder for everything CytoBench writes."""
+    folder = tmp_path / "home"
+    folder.mkdir()
+    return folder
