@@ -1,3 +1,3 @@
-"""CytoBench: which foundation model should I use for my cells, and how sure can I be?"""
+"""CytoBench compares frozen foundation models on cytology under one leak-free protocol."""
 
 __version__ = "0.1.0"
