@@ -56,7 +56,7 @@ def decode(path: str | Path) -> RGB:
 
 
 def size(path: str | Path) -> tuple[int, int]:
-    """Read (width, height) in pixels from the header only, as `decode` would show the image; raises DataError."""
+    """Read (width, height) in px from the header only, as `decode` shows the image; raises DataError."""
     try:
         with Image.open(path) as image:
             if isinstance(image, TiffImagePlugin.TiffImageFile):
@@ -73,9 +73,10 @@ def size(path: str | Path) -> tuple[int, int]:
 def cut(image: RGB, box: Sequence[int] | None, view: View, mpp: float | None = None) -> RGB:
     """Cut the square that `view` shows of an instance: uint8 [s, s, 3], never rescaled, never stretched.
 
-    image: uint8 [h, w, 3]; box: x, y, w, h in pixels (w = h = 0 is a point, None the whole image); mpp: micrometres
-    per pixel, needed by views in "um". A window has the view's side and the box's centre; a box is widened to a
-    square; a tile is its own box. What leaves the image is padded as `view.pad` says. Raises DataError.
+    image: uint8 [h, w, 3]; box: x, y, w, h in pixels (w = h = 0 is a point, None the whole image); mpp:
+    micrometres per pixel, needed by windows in "um". A window has the view's side and the box's centre; a box
+    is widened to a square; a tile is its own box. What leaves the image is padded as `view.pad` says.
+    Raises DataError.
     """
     height, width = image.shape[:2]
     x, y, w, h = (int(v) for v in box) if box is not None else (0, 0, width, height)
@@ -100,8 +101,8 @@ def cut(image: RGB, box: Sequence[int] | None, view: View, mpp: float | None = N
 def tile_boxes(width: int, height: int, view: View, mpp: float | None = None) -> list[Box]:
     """Lay square tiles over a field of `width` x `height` pixels, row by row; remainders are dropped.
 
-    An axis shorter than a tile gets one centred tile that leaves the field, so that no field vanishes. The stride
-    is the view's, or the tile's own side. Raises DataError for views in "um" without `mpp`.
+    An axis shorter than a tile gets one centred tile that leaves the field, so that no field vanishes. The
+    stride is the view's, or the tile's own side. Raises DataError for views in "um" without `mpp`.
     """
     side = _pixels(view.size, view.unit, mpp)
     stride = _pixels(view.stride, view.unit, mpp) if view.stride else side
@@ -109,7 +110,7 @@ def tile_boxes(width: int, height: int, view: View, mpp: float | None = None) ->
 
 
 def tissue_fraction(crop: RGB) -> float:
-    """Return the share of pixels of uint8 [h, w, 3] that are not background (bright and unsaturated, or black)."""
+    """Return the share of pixels of uint8 [h, w, 3] that are neither bright and unsaturated nor black."""
     brightest, darkest = crop.max(axis=2), crop.min(axis=2)
     glass = (darkest >= _WHITE_ABOVE) & (brightest - darkest <= _GREY_BELOW)
     return float(1.0 - np.mean(glass | (brightest <= _BLACK_BELOW)))
@@ -121,7 +122,9 @@ def _starts(length: int, side: int, stride: int) -> list[int]:
     return list(range(0, length - side + 1, stride))
 
 
-def _pixels(extent: float, unit: str, mpp: float | None) -> int:
+def _pixels(extent: float | None, unit: str, mpp: float | None) -> int:
+    if extent is None:
+        raise DataError("This view has no size, so it can be neither a window nor a grid of tiles.")
     if unit == "px":
         return max(1, round(extent))
     if mpp is None or not math.isfinite(mpp) or mpp <= 0:
@@ -146,11 +149,12 @@ def _padded(image: RGB, left: int, top: int, side: int, pad: str) -> RGB:
 
 
 def _reflected(index: npt.NDArray[np.intp], length: int) -> npt.NDArray[np.intp]:
-    """Mirror positions at the borders without repeating the border pixel, as often as needed (numpy's "reflect")."""
+    """Mirror positions at the borders, border pixels not repeated, as often as needed (numpy's "reflect")."""
     if length == 1:
         return np.zeros_like(index)
     wave = np.mod(index, 2 * (length - 1))
-    return np.minimum(wave, 2 * (length - 1) - wave)
+    folded: npt.NDArray[np.intp] = np.minimum(wave, 2 * (length - 1) - wave)
+    return folded
 
 
 def _clamped(index: npt.NDArray[np.intp], length: int) -> npt.NDArray[np.intp]:
@@ -207,7 +211,7 @@ def _narrowed(values: npt.NDArray[np.int32], *, sixteen_bit: bool) -> npt.NDArra
     lowest, highest = int(values.min()), int(values.max())
     if lowest < 0 or highest > 65535:
         raise DataError(
-            f"holds whole numbers from {lowest} to {highest}: save it with 8 or 16 bits per channel (0 to 65535)."
+            f"holds whole numbers from {lowest} to {highest}: save it with 8 or 16 bits per channel."
         )
     return (values >> 8 if sixteen_bit or highest > 255 else values).astype(np.uint8)
 
@@ -215,9 +219,7 @@ def _narrowed(values: npt.NDArray[np.int32], *, sixteen_bit: bool) -> npt.NDArra
 def _quantised(values: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
     lowest, highest = float(values.min()), float(values.max())
     if not (lowest >= 0 and highest <= 255):  # also true of NaN
-        raise DataError(
-            f"holds fractions from {lowest:g} to {highest:g}: rescale it to 0..1 or 0..255, or save it with 8 bits."
-        )
+        raise DataError(f"holds fractions from {lowest:g} to {highest:g}: rescale it to 0..1 or 0..255.")
     return np.rint(values * 255 if highest <= 1 else values).astype(np.uint8)
 
 
