@@ -240,7 +240,9 @@ class TaskCard(_Card):
             "url",
             "notes",
         }
-        return self.model_dump(mode="json", exclude=drop) | {"dataset": self.dataset_name}
+        dump = self.model_dump(mode="json", exclude=drop) | {"dataset": self.dataset_name}
+        dump["split"].pop("path")  # what the file says is in the digest of the folds
+        return dump
 
 
 class Column(_Strict):
@@ -289,6 +291,12 @@ def _walk(model: type[BaseModel], location: tuple[Any, ...]) -> tuple[type[BaseM
     return model, path
 
 
+def _wrong_member(raw: dict[str, Any], error: Any) -> bool:
+    """Whether pydantic complains that a table is no string, where a table was meant."""
+    location = error["loc"]
+    return len(location) == 2 and location[1] == "str" and isinstance(raw.get(location[0]), dict)
+
+
 def _sentence(model: type[BaseModel], error: dict[str, Any]) -> str:
     location = tuple(error["loc"])
     _, path = _walk(model, location)
@@ -315,7 +323,7 @@ def parse_card(model: type[CardT], raw: dict[str, Any], *, source: Path | None, 
     try:
         return model(**raw, source=source, origin=origin)
     except ValidationError as error:
-        problems = [_sentence(model, dict(one)) for one in error.errors()]
+        problems = [_sentence(model, dict(one)) for one in error.errors() if not _wrong_member(raw, one)]
         unique = list(dict.fromkeys(problems))
         raise CardError(f"{source or 'card'}: {'; '.join(unique)}.") from error
 

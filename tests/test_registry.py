@@ -1,0 +1,121 @@
+"""Cards come from shipped folders, installed plugins and --plugin folders; clashes and typos are named."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from cytobench.errors import CardError
+from cytobench.registry import Registry, shipped_root
+
+TASK_CARD = """
+name = "{name}"
+title = "My cells"
+dataset = {{ format = "folder", path = "../cells" }}
+group = "none"
+accept_ungrouped = true
+view = {{ kind = "box" }}
+"""
+
+
+@pytest.fixture
+def plugin(tmp_path: Path) -> Path:
+    folder = tmp_path / "plugin"
+    (folder / "tasks").mkdir(parents=True)
+    (folder / "tasks" / "mine.toml").write_text(TASK_CARD.format(name="my-cells"))
+    return folder
+
+
+def test_a_plugin_folder_adds_its_cards(plugin: Path) -> None:
+    registry = Registry.load([plugin])
+    card = registry.task("my-cells")
+    assert card.source == (plugin / "tasks" / "mine.toml").resolve()
+    assert set(Registry.load().tasks) < set(registry.tasks)
+
+
+def test_two_cards_of_one_name_name_both_files(plugin: Path) -> None:
+    (plugin / "tasks" / "twin.toml").write_text(TASK_CARD.format(name="my-cells"))
+    with pytest.raises(CardError) as caught:
+        Registry.load([plugin])
+    assert "mine.toml" in str(caught.value)
+    assert "twin.toml" in str(caught.value)
+
+
+def test_a_plugin_may_not_replace_a_shipped_card(plugin: Path) -> None:
+    (plugin / "tasks" / "clash.toml").write_text(TASK_CARD.format(name="cell-type-pbc"))
+    with pytest.raises(CardError, match=r"clash\.toml"):
+        Registry.load([plugin])
+
+
+def test_the_same_folder_given_twice_is_no_clash(plugin: Path) -> None:
+    assert "my-cells" in Registry.load([plugin, plugin]).tasks
+
+
+def test_a_misspelt_name_gets_a_suggestion(plugin: Path) -> None:
+    with pytest.raises(CardError, match="did you mean 'my-cells'"):
+        Registry.load([plugin]).task("my-cels")
+
+
+def test_a_name_like_nothing_points_to_the_list() -> None:
+    with pytest.raises(CardError, match="cytobench list backbones"):
+        Registry.load().backbone("qqqqqqqq")
+
+
+def test_a_card_file_is_as_good_as_a_name(plugin: Path) -> None:
+    assert Registry.load().task(str(plugin / "tasks" / "mine.toml")).name == "my-cells"
+
+
+@pytest.mark.parametrize("kind", ["missing", "empty"])
+def test_a_folder_that_is_no_plugin_is_refused(tmp_path: Path, kind: str) -> None:
+    folder = tmp_path / kind
+    if kind == "empty":
+        folder.mkdir()
+    with pytest.raises(CardError, match=str(folder)):
+        Registry.load([folder])
+
+
+def _install(site: Path, package: str, *, body: str, cards: bool) -> None:
+    """Lay out an installed package that names a cards folder under the entry-point group."""
+    (site / package).mkdir(parents=True)
+    (site / package / "__init__.py").write_text(body)
+    if cards:
+        (site / package / "tasks").mkdir()
+        (site / package / "tasks" / "t.toml").write_text(TASK_CARD.format(name=f"{package}-cells"))
+    info = site / f"{package}-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[cytobench.plugins]\n{package} = {package}\n")
+
+
+def test_a_broken_installed_plugin_is_named_and_hides_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _install(tmp_path, "goodplugin", body="", cards=True)
+    _install(tmp_path, "badplugin", body="raise RuntimeError('no licence key')", cards=False)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for module in ("goodplugin", "badplugin"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
+    registry = Registry.load()
+    assert "goodplugin-cells" in registry.tasks
+    assert [b.origin.split()[1] for b in registry.broken] == ["badplugin"]
+    assert "no licence key" in registry.broken[0].reason
+
+
+def test_every_shipped_card_is_read_and_named_like_its_file() -> None:
+    registry = Registry.load(entry_points=False)
+    for kind in ("backbones", "tasks", "leaderboards"):
+        cards = getattr(registry, kind)
+        files = sorted(path.stem for path in (shipped_root() / kind).glob("*.toml"))
+        assert sorted(cards) == files
+        assert files, kind
+
+
+def test_every_leaderboard_column_names_a_task_and_a_probe_of_it() -> None:
+    registry = Registry.load(entry_points=False)
+    for board in registry.leaderboards.values():
+        for column in board.columns:
+            assert column.probe in registry.task(column.task).probes, (board.name, column.task)
+        for name in board.backbones:
+            registry.backbone(name)
