@@ -52,7 +52,7 @@ class FileDigests:
         self._save = weakref.finalize(self, self._memory.flush)
 
     def sha256(self, path: Path | str) -> str:
-        """Return the SHA-256 of the file's bytes, 64 hex digits; raise `DataError` where it cannot be read."""
+        """Return the SHA-256 of the file (64 hex digits); raise `DataError` where it cannot be read."""
         path = Path(path).absolute()
         try:
             seen = path.stat()
