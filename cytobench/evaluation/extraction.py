@@ -1,0 +1,131 @@
+"""Making sure that features exist before they are needed, and fetching them for a task's examples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cytobench.digests import FileDigests
+from cytobench.errors import EncoderError
+from cytobench.evaluation.plan import BackbonePlan, Problem, RunRequest, TaskPlan, attempt
+from cytobench.evaluation.recipes import Features
+from cytobench.progress import Reporter
+
+if TYPE_CHECKING:
+    from cytobench.encoders import Encoder
+    from cytobench.features.store import FeatureStore, Space
+
+Pair = tuple[str, str]
+"""Names of a task and of a backbone."""
+
+
+@dataclass
+class Extraction:
+    """The features of one benchmark; `problems` says for which task and backbone there are none."""
+
+    request: RunRequest
+    digests: FileDigests
+    reporter: Reporter
+    problems: dict[Pair, Problem] = field(default_factory=dict)
+    _encoders: dict[str, Encoder | Problem] = field(default_factory=dict)
+
+    @property
+    def store(self) -> FeatureStore:
+        """The store under the request's home."""
+        from cytobench.features.store import FeatureStore
+
+        return FeatureStore(self.request.home / "features")
+
+    def ensure(self, pairs: Sequence[tuple[TaskPlan, BackbonePlan]]) -> None:
+        """Compute what is missing for `pairs`: tasks that lack the same backbones share one pass."""
+        lacking: dict[tuple[str, ...], list[TaskPlan]] = {}
+        backbones = {backbone.card.name: backbone for _, backbone in pairs}
+        tasks = {task.card.name: task for task, _ in pairs}
+        for task in tasks.values():
+            wanted = [one for other, one in pairs if other.card.name == task.card.name and not one.null]
+            names = tuple(one.card.name for one in wanted if self._misses(task, one))
+            if names:
+                lacking.setdefault(names, []).append(task)
+        for names, group in lacking.items():
+            self._extract(group, [backbones[name] for name in names])
+        self._encoders.clear()
+
+    def load(self, task: TaskPlan, backbone: BackbonePlan) -> Features:
+        """Return the features of a task's examples, float32 [n, d]; a null predictor has none (d = 0)."""
+        if backbone.null:
+            return np.zeros((len(task.examples), 0), dtype=np.float32)
+        return task.examples.pool(self._space(backbone).load(task.items.ids))
+
+    def _space(self, backbone: BackbonePlan) -> Space:
+        if backbone.space_id is None or backbone.identity is None:
+            raise EncoderError(f"The backbone {backbone.card.name} has no features; it sees no image.")
+        return self.store.space(backbone.space_id, dim=backbone.card.dim, identity=backbone.identity)
+
+    def _misses(self, task: TaskPlan, backbone: BackbonePlan) -> bool:
+        missing = attempt(lambda: bool(self._space(backbone).missing(task.items.ids).any()))
+        if isinstance(missing, Problem):
+            self.problems[task.card.name, backbone.card.name] = missing
+            return False
+        return missing
+
+    def _extract(self, tasks: Sequence[TaskPlan], backbones: Sequence[BackbonePlan]) -> None:
+        """Extract in one pass; where that fails, part by part, until the culprit stands alone."""
+        from cytobench.features.extract import extract
+
+        encoders = [self._encoder(backbone) for backbone in backbones]
+        ready = [
+            (plan, one) for plan, one in zip(backbones, encoders, strict=True) if not isinstance(one, Problem)
+        ]
+        for plan, one in zip(backbones, encoders, strict=True):
+            if isinstance(one, Problem):
+                self.problems.update({(task.card.name, plan.card.name): one for task in tasks})
+        if not ready:
+            return
+        outcome = attempt(
+            lambda: extract(
+                [task.items for task in tasks],
+                [encoder for _, encoder in ready],
+                self.store,
+                batch_size=self.request.batch_size,
+                workers=self.request.workers,
+                reporter=self.reporter,
+            )
+        )
+        if not isinstance(outcome, Problem):
+            return
+        usable = [plan for plan, _ in ready]
+        if len(tasks) > 1:
+            for task in tasks:
+                self._extract([task], usable)
+        elif len(usable) > 1:
+            for plan in usable:
+                self._extract(tasks, [plan])
+        else:
+            self.problems[tasks[0].card.name, usable[0].card.name] = outcome
+
+    def _encoder(self, backbone: BackbonePlan) -> Encoder | Problem:
+        name = backbone.card.name
+        if name not in self._encoders:
+            self._encoders[name] = attempt(lambda: self._load_encoder(backbone))
+        return self._encoders[name]
+
+    def _load_encoder(self, backbone: BackbonePlan) -> Encoder:
+        from cytobench.encoders import load
+        from cytobench.features.space import space_id
+
+        encoder = load(
+            backbone.card,
+            home=self.request.home,
+            digests=self.digests,
+            device=self.request.device,
+            download=self.request.download,
+        )
+        if space_id(encoder.identity) != backbone.space_id:
+            raise EncoderError(
+                f"The backbone {backbone.card.name} was loaded as something else than its card and weights "
+                "said before (did a file change meanwhile?); run again."
+            )
+        return encoder

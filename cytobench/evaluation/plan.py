@@ -1,0 +1,185 @@
+"""What a benchmark is about to do: tasks and backbones made ready, or the reason why one cannot be."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import polars as pl
+
+from cytobench.cards import BackboneCard, TaskCard
+from cytobench.datasets.task import TaskData, load_task
+from cytobench.digests import FileDigests
+from cytobench.errors import CytoBenchError
+from cytobench.evaluation.examples import Examples, examples_of
+from cytobench.evaluation.folds import Folds, outer_folds
+from cytobench.evaluation.recipes import Recipe, recipe_of
+from cytobench.evaluation.results import RunKey
+from cytobench.features.items import Items, items_of
+from cytobench.progress import Reporter
+
+T = TypeVar("T")
+DIGESTED = ("label", "group", "bag", "split")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRequest:
+    """What to compare and how.
+
+    `probes`: None takes those of each task's card; `folds` replaces the number of grouped folds of a card and
+    `seed` is added to its split's seed; `trials`: budget of the probes that are searched (fixed grids ignore
+    it); `tuned`: which of the two columns to compute; `force` recomputes results, never features; `rehash`
+    believes no remembered file digest; `download` allows fetching weights.
+    """
+
+    tasks: Sequence[TaskCard]
+    backbones: Sequence[BackboneCard]
+    home: Path
+    probes: Sequence[str] | None = None
+    folds: int | None = None
+    trials: int = 20
+    seed: int = 0
+    device: str = "auto"
+    data_dirs: Sequence[Path] = ()
+    tuned: tuple[bool, ...] = (False, True)
+    force: bool = False
+    rehash: bool = False
+    download: bool = True
+    batch_size: int | None = None
+    workers: int | None = None
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Why something cannot be run, as one sentence, and how tables call that."""
+
+    status: Literal["failed", "not run"]
+    reason: str
+
+
+@dataclass(frozen=True)
+class TaskPlan:
+    """A task with its examples and folds; `items` follow the rows of `data.table`."""
+
+    card: TaskCard
+    data: TaskData
+    items: Items
+    examples: Examples
+    folds: Folds
+    manifest_digest: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class BackbonePlan:
+    """A backbone and the feature space it fills; a null predictor has neither identity nor space."""
+
+    card: BackboneCard
+    identity: Mapping[str, Any] | None = None
+    space_id: str | None = None
+
+    @property
+    def null(self) -> bool:
+        """Whether this is the majority predictor, which sees no image."""
+        return self.card.loader == "null"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One cell of the grid."""
+
+    task: TaskPlan
+    backbone: BackbonePlan
+    probe: str
+    tuned: bool
+    seed: int
+    recipe: Recipe = field(repr=False)
+
+    @property
+    def key(self) -> RunKey:
+        """The run's identity. Fixed grids have no number of trials: a larger budget would change nothing."""
+        return RunKey(
+            task=self.task.card.semantics(),
+            manifest_digest=self.task.manifest_digest,
+            split_digest=self.task.folds.digest,
+            space_id=self.backbone.space_id,
+            probe=self.probe,
+            tuned=self.tuned,
+            search_space=self.recipe.space() if self.tuned else self.recipe.default_rule(),
+            trials=None,
+            seed=self.seed,
+        )
+
+
+def attempt(make: Callable[[], T], *, absent: type[Exception] | None = None) -> T | Problem:
+    """Return what `make` returns, or the problem it raised; errors of type `absent` mean 'not run'."""
+    try:
+        return make()
+    except CytoBenchError as error:
+        return Problem("not run" if absent and isinstance(error, absent) else "failed", str(error))
+    except Exception as error:  # one broken run must not take the others with it
+        return Problem("failed", f"{type(error).__name__}: {error}".rstrip(": "))
+
+
+def plan_task(card: TaskCard, request: RunRequest, digests: FileDigests, reporter: Reporter) -> TaskPlan:
+    """Read a task's data, digest its images and draw its folds.
+
+    Raises DataError or ProtocolError.
+    """
+    data = load_task(card, data_dirs=request.data_dirs, home=request.home, reporter=reporter)
+    items = items_of(data.table, card.view, digests)
+    examples = examples_of(data.table, data.classes, card.unit)
+    if request.folds is not None and card.split.kind != "grouped-kfold":
+        reporter.warn(
+            f"{card.name}: its split is '{card.split.kind}', so --folds {request.folds} has no effect."
+        )
+    folds = outer_folds(
+        examples,
+        card.split,
+        folds=request.folds,
+        seed=request.seed,
+        card_dir=card.source.parent if card.source else None,
+    )
+    digest = manifest_digest(data.table, items, data.classes)
+    return TaskPlan(card, data, items, examples, folds, digest, request.seed)
+
+
+def plan_backbone(card: BackboneCard, request: RunRequest, digests: FileDigests) -> BackbonePlan:
+    """Find out which feature space a backbone fills, without loading it.
+
+    Raises WeightsError when its weights are not at hand and EncoderError when the card cannot be built.
+    """
+    if card.loader == "null":
+        return BackbonePlan(card)
+    from cytobench.encoders import identify
+    from cytobench.features.space import space_id
+
+    identity = identify(card, home=request.home, digests=digests, download=request.download)
+    return BackbonePlan(card, identity, space_id(identity))
+
+
+def plan_run(task: TaskPlan, backbone: BackbonePlan, probe: str, *, tuned: bool) -> Run:
+    """Return one cell of the grid."""
+    recipe = recipe_of(
+        probe,
+        null=backbone.null,
+        standardise=backbone.card.standardise,
+        exclude_own_group=not task.card.same_group_neighbours,
+    )
+    return Run(task, backbone, probe, tuned, task.seed, recipe)
+
+
+def manifest_digest(table: pl.DataFrame, items: Items, classes: Sequence[str]) -> str:
+    """Return the SHA-256 of what is evaluated: sample ids, item ids (content), labels, groups, bags, splits.
+
+    Neither paths nor the order of rows enter it.
+    """
+    columns = [table[name].to_list() if name in table.columns else [None] * len(table) for name in DIGESTED]
+    ids = [row.tobytes().hex() for row in items.ids]
+    rows = sorted(zip(table["sample"].to_list(), ids, *columns, strict=True), key=lambda row: row[0])
+    canonical = json.dumps([list(classes), rows], separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()

@@ -1,0 +1,125 @@
+"""From arrays to a record: the result, the predictions and the trials of one finished run."""
+
+from __future__ import annotations
+
+import math
+import platform
+from collections.abc import Mapping
+from functools import lru_cache
+from importlib import metadata
+from typing import Any
+
+import polars as pl
+
+from cytobench import __version__
+from cytobench.evaluation.evaluate import Evaluation, FoldRecord
+from cytobench.evaluation.metrics import Predictions
+from cytobench.evaluation.plan import Run
+from cytobench.evaluation.results import (
+    PROTOCOL,
+    FoldResult,
+    RunResult,
+    SplitResult,
+    class_results,
+    predictions_table,
+    scores_of,
+)
+
+_PACKAGES = (
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "polars",
+    "torch",
+    "torchvision",
+    "timm",
+    "open-clip-torch",
+    "faiss-cpu",
+    "faiss-gpu",
+    "scikit-image",
+    "pillow",
+)
+
+
+def record_of(
+    run: Run, evaluation: Evaluation, *, device: str, seconds: Mapping[str, float]
+) -> tuple[RunResult, pl.DataFrame, pl.DataFrame | None]:
+    """Return result, predictions and trials (None when untuned) of a finished run.
+
+    `seconds`: further stages beside those of `evaluation`.
+    """
+    task, examples, folds = run.task, run.task.examples, run.task.folds
+    rows = evaluation.rows
+    predictions = Predictions(
+        examples.labels[rows], evaluation.probabilities, folds.fold[rows], folds.pooled_ranking
+    )
+    groups = [examples.groups[row] for row in rows]
+    table = predictions_table([examples.samples[row] for row in rows], groups, examples.classes, predictions)
+    thresholds = {k: fold.threshold for k, fold in enumerate(evaluation.folds) if fold.threshold is not None}
+    scores = scores_of(
+        predictions,
+        metric=task.card.metric,
+        fold_names=list(folds.names),
+        thresholds=thresholds if len(thresholds) == len(folds) else {},
+    )
+    values = scores.pop("fold_values")
+    key = run.key
+    result = RunResult(
+        protocol=PROTOCOL,
+        run_id=key.run_id,
+        task=task.card.name,
+        backbone=run.backbone.card.name,
+        probe=run.probe,
+        tuned=run.tuned,
+        metric=task.card.metric,
+        **scores,
+        classes=class_results(scores["confusion"], list(examples.classes)),
+        folds=[_fold_result(fold, value) for fold, value in zip(evaluation.folds, values, strict=True)],
+        n_groups=len(set(groups)),
+        unit=task.card.unit,
+        group=task.card.group,
+        split=SplitResult(
+            kind=folds.kind, folds=len(folds), seed=task.card.split.seed + run.seed, digest=key.split_digest
+        ),
+        trials=key.trials,
+        seed=run.seed,
+        manifest_digest=key.manifest_digest,
+        space_id=key.space_id,
+        encoder=dict(run.backbone.identity) if run.backbone.identity is not None else None,
+        predictions_sha256="",
+        trials_sha256=None,
+        versions=versions(),
+        device=device,
+        precision=run.backbone.card.precision,
+        seconds={**seconds, **evaluation.seconds},
+        warnings=[*task.data.warnings, *evaluation.warnings],
+    )
+    return result, table, pl.DataFrame(list(evaluation.trials)) if evaluation.trials else None
+
+
+def _fold_result(fold: FoldRecord, value: float | None) -> FoldResult:
+    return FoldResult(
+        name=fold.name,
+        n_train=fold.n_train,
+        n_test=fold.n_test,
+        params=fold.params,
+        value=value,
+        threshold=fold.threshold,
+        diagnostics={key: one for key, one in fold.diagnostics.items() if _finite(one)},
+    )
+
+
+def _finite(value: Any) -> bool:
+    return not isinstance(value, float) or math.isfinite(value)
+
+
+@lru_cache(maxsize=1)
+def versions() -> dict[str, str]:
+    """Return the versions of CytoBench, Python and every installed package that touches the numbers."""
+    found = {"cytobench": __version__, "python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,213 @@
+"""What is kept of a run: its identity, its predictions, and everything that can be recomputed from them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import polars as pl
+from pydantic import BaseModel, ConfigDict
+
+from cytobench.errors import StoreError
+from cytobench.evaluation import metrics
+from cytobench.evaluation.metrics import Predictions
+
+PROTOCOL = 1
+"""Raised by hand whenever the same inputs may give other predictions than before."""
+SCHEMA = 1
+PREFIX = "p:"
+
+
+@dataclass(frozen=True)
+class RunKey:
+    """All that decides what a run predicts; no paths, no software versions."""
+
+    task: Mapping[str, Any]
+    manifest_digest: str
+    split_digest: str
+    space_id: str | None
+    probe: str
+    tuned: bool
+    search_space: Mapping[str, Any]
+    trials: int | None
+    seed: int
+
+    @property
+    def run_id(self) -> str:
+        """SHA-256 of the canonical JSON of the key and the protocol's number, 64 hex digits."""
+        canonical = json.dumps({**vars(self), "protocol": PROTOCOL}, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class FoldResult(_Record):
+    """One outer fold: sizes, parameters used, the value of the primary metric on its own rows."""
+
+    name: str
+    n_train: int
+    n_test: int
+    params: dict[str, bool | int | float | str]
+    value: float | None
+    threshold: float | None
+    diagnostics: dict[str, bool | int | float | str]
+
+
+class ClassResult(_Record):
+    """One class: its number of tested examples and the share of them that was recognised."""
+
+    name: str
+    support: int
+    recall: float | None
+
+
+class SplitResult(_Record):
+    """How examples were divided; results with another digest must not be compared."""
+
+    kind: str
+    folds: int
+    seed: int
+    digest: str
+
+
+class RunResult(_Record):
+    """The content of result.json: one backbone on one task under one probe, tuned or not.
+
+    `metrics` holds those that are defined; `ranking` says whether AUROC and average precision were averaged
+    within folds or pooled; `fold_spread` is the standard deviation of the primary metric over folds.
+    """
+
+    schema_version: Literal[1] = 1
+    protocol: int
+    run_id: str
+    task: str
+    backbone: str
+    probe: str
+    tuned: bool
+    metric: str
+    metrics: dict[str, float]
+    ranking: Literal["within folds", "pooled over folds"]
+    classes: list[ClassResult]
+    confusion: list[list[int]]
+    folds: list[FoldResult]
+    fold_spread: float | None
+    n: int
+    n_groups: int
+    unit: Literal["cell", "bag"]
+    group: str
+    split: SplitResult
+    trials: int | None
+    seed: int
+    manifest_digest: str
+    space_id: str | None
+    encoder: dict[str, Any] | None
+    predictions_sha256: str
+    trials_sha256: str | None
+    versions: dict[str, str]
+    device: str
+    precision: str
+    seconds: dict[str, float]
+    warnings: list[str]
+
+    @property
+    def value(self) -> float:
+        """The primary metric; NaN where it is not defined on these predictions."""
+        return self.metrics.get(self.metric, float("nan"))
+
+    @property
+    def thresholds(self) -> dict[int, float]:
+        """The threshold of each fold, by its position; empty unless every fold has one."""
+        found = {k: fold.threshold for k, fold in enumerate(self.folds) if fold.threshold is not None}
+        return found if len(found) == len(self.folds) else {}
+
+
+def predictions_table(
+    samples: list[str], groups: list[str], classes: tuple[str, ...], predictions: Predictions
+) -> pl.DataFrame:
+    """Return the table of predictions.parquet: sample, group, fold, label, predicted, p:<class> ..."""
+    names = np.asarray(classes)
+    columns: dict[str, Any] = {
+        "sample": samples,
+        "group": groups,
+        "fold": predictions.fold.astype(np.int16),
+        "label": names[predictions.labels].tolist(),
+        "predicted": names[predictions.predicted].tolist(),
+    }
+    columns |= {PREFIX + name: predictions.probabilities[:, k] for k, name in enumerate(classes)}
+    return pl.DataFrame(columns)
+
+
+def predictions_of(table: pl.DataFrame, *, pooled_ranking: bool) -> Predictions:
+    """Return the arrays behind a table of predictions.
+
+    Raises StoreError when it lacks columns or holds labels without a probability.
+    """
+    classes = [name.removeprefix(PREFIX) for name in table.columns if name.startswith(PREFIX)]
+    if not classes or not {"fold", "label"} <= set(table.columns):
+        raise StoreError("A table of predictions needs the columns fold, label and p:<class>; run again.")
+    code = {name: index for index, name in enumerate(classes)}
+    try:
+        labels = np.asarray([code[label] for label in table["label"]], dtype=np.int64)
+    except KeyError as error:
+        raise StoreError(
+            f"The label {error} has no column p:{error.args[0]} among the predictions."
+        ) from error
+    probabilities = table.select(pl.col(PREFIX + name) for name in classes).to_numpy().astype(np.float64)
+    return Predictions(labels, probabilities, table["fold"].to_numpy(), pooled_ranking)
+
+
+def scores_of(
+    predictions: Predictions, *, metric: str, fold_names: list[str], thresholds: Mapping[int, float]
+) -> dict[str, Any]:
+    """Return everything of a result that follows from its predictions.
+
+    The keys are fields of `RunResult`, and `fold_values` with the primary metric on each fold's rows.
+    """
+    values = metrics.per_fold(metric, predictions, len(fold_names))
+    matrix = metrics.confusion(predictions.labels, predictions.predicted, predictions.probabilities.shape[1])
+    return {
+        "metrics": metrics.all_metrics(predictions, thresholds),
+        "ranking": "pooled over folds" if predictions.pooled_ranking else "within folds",
+        "confusion": matrix.tolist(),
+        "fold_values": [number_or_none(value) for value in values],
+        "fold_spread": number_or_none(metrics.fold_spread(values)),
+        "n": len(predictions.labels),
+    }
+
+
+def class_results(confusion: list[list[int]], names: list[str]) -> list[ClassResult]:
+    """Return support and recall of each class from a confusion matrix."""
+    matrix = np.asarray(confusion)
+    recalls = metrics.recall_per_class(matrix)
+    return [
+        ClassResult(name=name, support=int(matrix[k].sum()), recall=number_or_none(recalls[k]))
+        for k, name in enumerate(names)
+    ]
+
+
+def rescored(result: RunResult, table: pl.DataFrame) -> RunResult:
+    """Return `result` with every score computed anew from its stored predictions."""
+    predictions = predictions_of(table, pooled_ranking=result.ranking == "pooled over folds")
+    fresh = scores_of(
+        predictions,
+        metric=result.metric,
+        fold_names=[fold.name for fold in result.folds],
+        thresholds=result.thresholds,
+    )
+    values = fresh.pop("fold_values")
+    folds = [
+        fold.model_copy(update={"value": value}) for fold, value in zip(result.folds, values, strict=True)
+    ]
+    classes = class_results(fresh["confusion"], [one.name for one in result.classes])
+    return result.model_copy(update={**fresh, "folds": folds, "classes": classes})
+
+
+def number_or_none(value: float) -> float | None:
+    """Return a float that JSON can hold: None for NaN."""
+    return None if np.isnan(value) else float(value)

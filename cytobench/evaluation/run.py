@@ -1,0 +1,211 @@
+"""The loop over the grid of runs: every task x backbone x probe, untuned and tuned, each on its own feet."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import groupby
+from typing import Literal
+
+from cytobench.cards import BackboneCard, TaskCard
+from cytobench.digests import FileDigests
+from cytobench.errors import DataError, StoreError, WeightsError
+from cytobench.evaluation import ledger
+from cytobench.evaluation.evaluate import evaluate
+from cytobench.evaluation.extraction import Extraction
+from cytobench.evaluation.plan import (
+    BackbonePlan,
+    Problem,
+    Run,
+    RunRequest,
+    TaskPlan,
+    attempt,
+    plan_backbone,
+    plan_run,
+    plan_task,
+)
+from cytobench.evaluation.recipes import Features, why_not
+from cytobench.evaluation.record import record_of
+from cytobench.evaluation.results import RunResult
+from cytobench.progress import Reporter, SilentReporter
+
+__all__ = ["RunOutcome", "RunRequest", "benchmark"]
+
+PROBE_DEVICE = "cpu"
+
+
+@dataclass(frozen=True)
+class RunOutcome:
+    """What became of one cell of the grid; `reason` says why it failed or was not run."""
+
+    task: str
+    backbone: str
+    probe: str
+    tuned: bool
+    status: Literal["done", "cached", "failed", "not run"]
+    reason: str = ""
+    result: RunResult | None = None
+
+
+@dataclass
+class _Cell:
+    """A cell of the grid: the run to do, None once there is nothing left to do, and what came of it."""
+
+    outcome: RunOutcome
+    run: Run | None = None
+
+    def finish(self, status: Literal["done", "cached"], result: RunResult) -> None:
+        self.run = None
+        self.outcome = replace(self.outcome, status=status, result=result)
+
+
+def benchmark(request: RunRequest, *, reporter: Reporter | None = None) -> list[RunOutcome]:
+    """Run every task x backbone x probe x {untuned, tuned} of `request` and return an outcome for each.
+
+    Finished runs are answered from disk; missing features are extracted first, in one pass for all backbones
+    that lack them; a run that fails is an outcome like any other. An interruption loses only what was in
+    progress.
+    """
+    reporter = reporter or SilentReporter()
+    ledger.sweep(request.home)
+    digests = FileDigests(request.home, rehash=request.rehash)
+    cells = list(_grid(request, digests, reporter))
+    digests.flush()
+    if not request.force:
+        _answer_from_disk(cells, request, reporter)
+    pending = [cell for cell in cells if cell.run is not None]
+    if pending:
+        _compute_all(pending, Extraction(request, digests, reporter))
+    return [cell.outcome for cell in cells]
+
+
+def _grid(request: RunRequest, digests: FileDigests, reporter: Reporter) -> Iterator[_Cell]:
+    backbones: dict[str, tuple[BackboneCard, BackbonePlan | Problem]] = {}
+    with reporter.task("identifying backbones", len(request.backbones)) as step:
+        for card in request.backbones:
+            identified = attempt(partial(plan_backbone, card, request, digests), absent=WeightsError)
+            backbones[card.name] = card, identified
+            step.advance(1, card.name)
+    with reporter.task("reading tasks", len(request.tasks)) as step:
+        for task_card in request.tasks:
+            task = attempt(partial(plan_task, task_card, request, digests, reporter), absent=DataError)
+            step.advance(1, task_card.name)
+            for card, backbone in backbones.values():
+                for probe in dict.fromkeys(request.probes or task_card.probes):
+                    for tuned in request.tuned:
+                        outcome = RunOutcome(task_card.name, card.name, probe, tuned, "not run")
+                        yield _cell(outcome, task_card, task, backbone, request)
+
+
+def _cell(
+    outcome: RunOutcome,
+    card: TaskCard,
+    task: TaskPlan | Problem,
+    backbone: BackbonePlan | Problem,
+    request: RunRequest,
+) -> _Cell:
+    cell = _Cell(outcome)
+    impossible = why_not(outcome.probe, card.unit)
+    if impossible:
+        _stop(cell, Problem("not run", impossible), request)
+    elif isinstance(task, Problem):
+        _stop(cell, task, request)
+    elif isinstance(backbone, Problem):
+        _stop(cell, backbone, request)
+    else:
+        cell.run = plan_run(task, backbone, outcome.probe, tuned=outcome.tuned)
+    return cell
+
+
+def _stop(cell: _Cell, problem: Problem, request: RunRequest) -> None:
+    """Close a cell without a result; a failure is written down, so that tables made later tell it too."""
+    one = cell.outcome
+    if problem.status == "failed":
+        failure = ledger.Failure(
+            task=one.task,
+            backbone=one.backbone,
+            probe=one.probe,
+            tuned=one.tuned,
+            reason=problem.reason,
+            run_id=cell.run.key.run_id if cell.run else None,
+        )
+        ledger.record_failure(request.home, failure)
+    cell.run = None
+    cell.outcome = replace(one, status=problem.status, reason=problem.reason)
+
+
+def _answer_from_disk(cells: Sequence[_Cell], request: RunRequest, reporter: Reporter) -> None:
+    known = 0
+    planned = [cell for cell in cells if cell.run is not None]
+    with reporter.task("looking for earlier results", len(planned)) as step:
+        for cell in planned:
+            step.advance(1)
+            one = cell.outcome
+            try:
+                run_id = cell.run.key.run_id if cell.run else ""
+                stored = ledger.find_run(request.home, one.task, one.backbone, one.probe, run_id)
+            except StoreError as error:
+                reporter.warn(f"{error} It is computed again now.")
+                continue
+            if stored is not None:
+                cell.finish("cached", stored.result)
+                known += 1
+    if known:
+        reporter.say(f"{known} of {len(cells)} runs answered from earlier results.")
+
+
+def _compute_all(pending: Sequence[_Cell], extraction: Extraction) -> None:
+    runs = [cell.run for cell in pending if cell.run is not None]
+    extraction.ensure([(run.task, run.backbone) for run in runs])
+    with extraction.reporter.task("fitting probes", len(pending)) as step:
+        for (task, backbone), group in groupby(
+            pending, lambda cell: (cell.outcome.task, cell.outcome.backbone)
+        ):
+            cells = list(group)
+            started = time.perf_counter()
+            features = extraction.problems.get((task, backbone)) or _features(cells[0], extraction)
+            loading = time.perf_counter() - started
+            for cell in cells:
+                step.advance(0, f"{backbone} on {task}: {cell.outcome.probe}")
+                if isinstance(features, Problem):
+                    _stop(cell, features, extraction.request)
+                else:
+                    _compute(cell, features, loading, extraction)
+                step.advance(1)
+
+
+def _features(cell: _Cell, extraction: Extraction) -> Features | Problem:
+    if cell.run is None:
+        return Problem("failed", "There is nothing to run.")
+    return attempt(partial(extraction.load, cell.run.task, cell.run.backbone))
+
+
+def _compute(cell: _Cell, features: Features, loading: float, extraction: Extraction) -> None:
+    if cell.run is None:
+        return
+    made = attempt(partial(_run, cell.run, features, loading, extraction))
+    if isinstance(made, Problem):
+        _stop(cell, made, extraction.request)
+    else:
+        cell.finish("done", made)
+
+
+def _run(run: Run, features: Features, loading: float, extraction: Extraction) -> RunResult:
+    task, home = run.task, extraction.request.home
+    evaluation = evaluate(
+        features,
+        task.examples,
+        task.folds,
+        run.recipe,
+        tuned=run.tuned,
+        metric=task.card.metric,
+        key=(task.card.name, run.seed),
+    )
+    result, predictions, trials = record_of(
+        run, evaluation, device=PROBE_DEVICE, seconds={"load features": loading}
+    )
+    folds = ledger.task_folder(home, task.card.name) / f"folds-{task.folds.digest[:16]}.parquet"
+    ledger.write_table_once(folds, task.folds.table(task.examples))
+    return ledger.save_run(home, result, predictions, trials)
