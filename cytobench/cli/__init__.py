@@ -1,0 +1,81 @@
+"""The command line: one module a command group; commands import what they need when they run."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import NoReturn
+
+import typer
+
+from cytobench.cli import cache, catalogue, demo, leaderboard, run
+from cytobench.errors import CytoBenchError
+
+app = typer.Typer(
+    name="cytobench",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Which foundation model should I use for my cells? Frozen backbones, leak-free folds.",
+    epilog="Start with [bold]cytobench demo[/bold], then [bold]cytobench run -b uni --data DIR[/bold].",
+)
+app.command(rich_help_panel="Benchmark")(run.run)
+app.command(rich_help_panel="Benchmark")(run.extract)
+app.command("leaderboard", rich_help_panel="Benchmark")(leaderboard.leaderboard)
+app.command(rich_help_panel="Benchmark")(demo.demo)
+app.command("list", rich_help_panel="Look around")(catalogue.list_)
+app.command(rich_help_panel="Look around")(catalogue.show)
+app.add_typer(cache.app, name="cache", rich_help_panel="Look around")
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from cytobench import __version__
+
+        typer.echo(f"cytobench {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Show the version."
+    ),
+    debug: bool = typer.Option(False, "--debug", help="Show Python's traceback when something fails."),
+) -> None:
+    del version, debug  # both are dealt with before any command runs
+
+
+def main() -> None:
+    """Run the command line; errors become one sentence on standard error and an exit code."""
+    debug = "--debug" in sys.argv or bool(os.environ.get("CYTOBENCH_DEBUG"))
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    try:
+        app(args=arguments, prog_name="cytobench")
+    except CytoBenchError as error:
+        _fail(str(error), error.exit_code, debug=debug)
+    except KeyboardInterrupt:
+        _fail(
+            "Interrupted. What was finished is kept; the same command goes on from there.", 130, debug=False
+        )
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except OSError as error:
+        _fail(_os_sentence(error), 1, debug=debug)
+    except Exception as error:
+        what = f"{type(error).__name__}: {error}".strip().splitlines()[0]
+        _fail(f"This should not have happened ({what}); run again with --debug to see where.", 1, debug=debug)
+
+
+def _os_sentence(error: OSError) -> str:
+    where = f" ({error.filename})" if error.filename else ""
+    return f"The system refused: {error.strerror or error}{where}; check the path, its rights and the disk."
+
+
+def _fail(sentence: str, code: int, *, debug: bool) -> NoReturn:
+    if debug:
+        raise  # called from except blocks only
+    typer.secho(sentence, err=True, fg=typer.colors.RED)
+    sys.exit(code)

@@ -1,0 +1,86 @@
+"""Options that several commands share, and where files are looked for and written."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from cytobench.registry import Registry
+
+DataOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--data",
+        metavar="DIR",
+        help="Folder holding the data sets, each in a folder of its name (repeatable). [env: CYTOBENCH_DATA]",
+        show_default=False,
+    ),
+]
+HomeOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--home",
+        metavar="DIR",
+        help="Where features, results and weights are kept. [env: CYTOBENCH_HOME]",
+        show_default=False,
+    ),
+]
+PluginOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--plugin",
+        metavar="DIR",
+        help="Folder with backbones/, tasks/ or leaderboards/ of your own (repeatable).",
+        show_default=False,
+    ),
+]
+
+
+@dataclass(frozen=True)
+class Places:
+    """The folders of one invocation."""
+
+    home: Path
+    data: tuple[Path, ...]
+
+
+def places(home: Path | None, data: list[Path] | None) -> Places:
+    """Return the folders named by options, else by the environment, else the platform's defaults.
+
+    Raises UsageError when a folder named with --data does not exist.
+    """
+    from cytobench.errors import UsageError
+
+    named = [folder.expanduser() for folder in data or []]
+    for folder in named:
+        if not folder.is_dir():
+            raise UsageError(f"The data folder {folder} does not exist; check the path given with --data.")
+    if not named:
+        parts = os.environ.get("CYTOBENCH_DATA", "").split(os.pathsep)
+        named = [Path(part).expanduser() for part in parts if part]
+    return Places(home=_home(home), data=tuple(folder.resolve() for folder in named))
+
+
+def _home(option: Path | None) -> Path:
+    if option is not None:
+        return option.expanduser().resolve()
+    if os.environ.get("CYTOBENCH_HOME"):
+        return Path(os.environ["CYTOBENCH_HOME"]).expanduser().resolve()
+    import platformdirs
+
+    return Path(platformdirs.user_data_dir("cytobench", appauthor=False))
+
+
+def load_registry(plugins: list[Path] | None) -> Registry:
+    """Return all cards; broken installed plugins are named on standard error and left out."""
+    from cytobench.registry import Registry
+
+    registry = Registry.load([folder.expanduser() for folder in plugins or []])
+    for broken in registry.broken:
+        typer.secho(f"Left out: {broken.origin}: {broken.reason}", err=True, fg=typer.colors.YELLOW)
+    return registry

@@ -1,0 +1,243 @@
+"""`cytobench run` and `cytobench extract`: compare backbones on tasks, or only compute their features."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+import typer
+
+from cytobench.cli.options import DataOption, HomeOption, Places, PluginOption, load_registry, places
+from cytobench.errors import CytoBenchError, UsageError
+
+if TYPE_CHECKING:
+    from cytobench.cards import BackboneCard, TaskCard
+    from cytobench.cli.console import ConsoleReporter
+    from cytobench.evaluation.run import RunOutcome, RunRequest
+    from cytobench.registry import Registry
+
+_CardT = TypeVar("_CardT", "BackboneCard", "TaskCard")
+
+
+class Device(StrEnum):
+    """Where networks run."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+BackboneOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--backbone",
+        "-b",
+        metavar="NAME",
+        help="A name from `list backbones`, a card file, timm:NAME, open_clip:MODEL/PRETRAINED "
+        "or ibot:PATH?arch=… (repeatable).",
+        show_default=False,
+    ),
+]
+TaskOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--task",
+        "-t",
+        metavar="NAME",
+        help="A name from `list tasks` or a card file (repeatable); default: all whose data is at hand.",
+        show_default=False,
+    ),
+]
+ProbeOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--probe",
+        "-p",
+        metavar="NAME",
+        help="A name from `list probes` (repeatable); default: those of the task.",
+        show_default=False,
+    ),
+]
+DeviceOption = Annotated[Device, typer.Option("--device", help="Where networks run.")]
+OfflineOption = Annotated[bool, typer.Option("--offline", help="Fetch no weights: use those already here.")]
+RehashOption = Annotated[
+    bool, typer.Option("--rehash", help="Read every file anew to make sure of its digest.")
+]
+
+
+def run(
+    backbone: BackboneOption = None,
+    task: TaskOption = None,
+    probe: ProbeOption = None,
+    data: DataOption = None,
+    folds: Annotated[
+        int | None, typer.Option(help="Number of outer folds; default: the task's.", min=2)
+    ] = None,
+    trials: Annotated[
+        int, typer.Option(help="Tuning budget of searched probes; 0: the untuned recipes only.", min=0)
+    ] = 20,
+    seed: Annotated[int, typer.Option(help="Seed of folds and searches.", min=0)] = 0,
+    device: DeviceOption = Device.auto,
+    home: HomeOption = None,
+    plugin: PluginOption = None,
+    force: Annotated[bool, typer.Option("--force", help="Compute results anew (features are kept).")] = False,
+    rehash: RehashOption = False,
+    offline: OfflineOption = False,
+) -> None:
+    """Compare frozen backbones on tasks: features, folds, probes, and a table of scores.
+
+    Goes on where an interrupted run stopped; what is finished is answered from the caches.
+
+    [dim]Examples:[/dim]
+
+    cytobench run --backbone uni --task cell-type-pbc --data DIR
+
+    cytobench run -b dinov2-vits14 -b morphology -b timm:vit_small_patch16_224.dino -p knn --data DIR
+
+    cytobench run --backbone my/card.toml --plugin my --task my-cells --folds 3
+    """
+    where = places(home, data)
+    registry = load_registry(plugin)
+    reporter = _reporter()
+    request = request_of(
+        registry,
+        where,
+        backbones=backbone,
+        tasks=task,
+        probes=probe,
+        folds=folds,
+        trials=trials,
+        seed=seed,
+        device=device.value,
+        force=force,
+        rehash=rehash,
+        download=not offline,
+    )
+    outcomes = compare(request, reporter)
+    print_outcomes(outcomes, request)
+    summarise(outcomes, where.home, reporter)
+
+
+def extract(
+    backbone: BackboneOption = None,
+    task: TaskOption = None,
+    data: DataOption = None,
+    device: DeviceOption = Device.auto,
+    home: HomeOption = None,
+    plugin: PluginOption = None,
+    rehash: RehashOption = False,
+    offline: OfflineOption = False,
+) -> None:
+    """Compute and store the features of tasks, without evaluating anything.
+
+    Under `torchrun` every process takes its share. A later `cytobench run` finds the features in the store.
+
+    [dim]Example:[/dim]  cytobench extract --backbone uni --task cell-type-pbc --data DIR --device cuda
+    """
+    from cytobench.evaluation.run import extract_features
+
+    where = places(home, data)
+    reporter = _reporter()
+    request = request_of(
+        load_registry(plugin),
+        where,
+        backbones=backbone,
+        tasks=task,
+        device=device.value,
+        rehash=rehash,
+        download=not offline,
+    )
+    problems = extract_features(request, reporter=reporter)
+    for problem in problems:
+        reporter.warn(problem)
+    if problems:
+        raise typer.Exit(1)
+
+
+def request_of(
+    registry: Registry,
+    where: Places,
+    *,
+    backbones: Sequence[str] | None,
+    tasks: Sequence[str] | None,
+    **options: object,
+) -> RunRequest:
+    """Turn names into cards and options into a request.
+
+    Raises UsageError when no backbone is named or no task's data is at hand, CardError for unknown names.
+    """
+    from cytobench.evaluation.run import RunRequest
+
+    if not backbones:
+        raise UsageError("Name at least one backbone with --backbone; `cytobench list backbones` shows them.")
+    trials = options.get("trials", 20)
+    tuned = (False,) if trials == 0 else (False, True)
+    return RunRequest(
+        tasks=_tasks(registry, tasks, where),
+        backbones=_unique([registry.backbone(name) for name in backbones]),
+        home=where.home,
+        data_dirs=where.data,
+        tuned=tuned,
+        **options,  # type: ignore[arg-type]
+    )
+
+
+def _tasks(registry: Registry, names: Sequence[str] | None, where: Places) -> list[TaskCard]:
+    if names:
+        return _unique([registry.task(name) for name in names])
+    from cytobench.datasets.task import available_tasks
+
+    found = available_tasks(registry.tasks, where.data)
+    if not found:
+        raise UsageError("No task's data is at hand; say where it lies with --data DIR, or name a --task.")
+    return list(found)
+
+
+def _unique(cards: list[_CardT]) -> list[_CardT]:
+    return list({card.name: card for card in cards}.values())
+
+
+def compare(request: RunRequest, reporter: ConsoleReporter) -> list[RunOutcome]:
+    """Run a request and return its outcomes."""
+    from cytobench.evaluation.run import benchmark
+
+    return benchmark(request, reporter=reporter)
+
+
+def print_outcomes(outcomes: Sequence[RunOutcome], request: RunRequest, title: str = "Results") -> None:
+    """Print the results as one table a task on standard output."""
+    from rich.console import Console
+
+    from cytobench.leaderboard.collect import is_null, rows_of_outcomes
+    from cytobench.leaderboard.render import terminal
+    from cytobench.leaderboard.table import lay_out
+
+    backbones: dict[str, BackboneCard] = {card.name: card for card in request.backbones}
+    tasks = {card.name: card for card in request.tasks}
+    rows = rows_of_outcomes(outcomes, backbones, tasks)
+    nulls = frozenset(name for name, card in backbones.items() if is_null(card))
+    Console().print(terminal(lay_out(title, rows, list(tasks.values()), nulls)))
+
+
+def summarise(outcomes: Sequence[RunOutcome], home: Path, reporter: ConsoleReporter) -> None:
+    """Say how many runs were made, cached, failed; exit with 1 when nothing at all has a score."""
+    counts = {
+        status: sum(o.status == status for o in outcomes)
+        for status in ("done", "cached", "failed", "not run")
+    }
+    words = {"done": "computed", "cached": "answered from the caches"}
+    parts = [f"{n} {words.get(status, status)}" for status, n in counts.items() if n]
+    reporter.say(f"{', '.join(parts)}. Results: {home / 'results'}")
+    if counts["failed"]:
+        raise typer.Exit(1)
+    if not counts["done"] + counts["cached"]:
+        reasons = dict.fromkeys(outcome.reason for outcome in outcomes if outcome.reason)
+        raise CytoBenchError("Nothing could be run: " + " ".join(reasons))
+
+
+def _reporter() -> ConsoleReporter:
+    from cytobench.cli.console import ConsoleReporter
+
+    return ConsoleReporter()

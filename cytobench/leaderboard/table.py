@@ -1,0 +1,144 @@
+"""A leaderboard laid out: backbones down, columns across, notes below; rendered by `render.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cytobench.cards import TaskCard
+from cytobench.leaderboard.rows import Row
+
+_HOW_TO_READ = (
+    "Scores in percent, pooled over the outer folds; ± is the standard deviation over the folds, not an "
+    "interval. Bold: highest in its column, which says nothing about significance."
+)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One score as text with what a reader must know about it."""
+
+    text: str
+    best: bool = False
+    marks: str = ""
+
+
+@dataclass(frozen=True)
+class Heading:
+    """A column's heading: the task, the probe with its tuning, and the data below."""
+
+    task: str
+    probe: str
+    tuned: bool
+    ranked: bool
+    about: str
+
+    @property
+    def short(self) -> str:
+        """The probe as headings name it."""
+        return f"{self.probe}{' tuned' if self.tuned else ''}"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What a rendered leaderboard shows, free of any markup."""
+
+    title: str
+    headings: tuple[Heading, ...]
+    lines: tuple[tuple[str, tuple[Cell, ...]], ...]
+    notes: tuple[str, ...]
+
+
+def lay_out(title: str, rows: Sequence[Row], tasks: Sequence[TaskCard], nulls: frozenset[str]) -> Layout:
+    """Arrange `rows`: backbones by their mean over ranked columns, then nulls, then those without a score."""
+    by_place = {(row.backbone, *row.column): row for row in rows}
+    columns = list(dict.fromkeys(row.column for row in rows))
+    headings = tuple(_heading(column, rows) for column in columns)
+    order = _order(rows, nulls)
+    best = {column: _best(column, rows) for column in columns}
+    lines = []
+    for name in order:
+        cells = tuple(_cell(by_place.get((name, *column)), best[column]) for column in columns)
+        lines.append((name, cells))
+    return Layout(title, headings, tuple(lines), tuple(_notes(rows, tasks)))
+
+
+def _heading(column: tuple[str, str, bool], rows: Sequence[Row]) -> Heading:
+    mine = [row for row in rows if row.column == column]
+    scored = next((row for row in mine if row.n), None)
+    about = ""
+    if scored:
+        groups = f", {scored.groups} groups" if scored.groups else ", ungrouped"
+        about = f"n = {scored.n:,}{groups}, {scored.subset[:8]}"
+    return Heading(*column, ranked=mine[0].ranked, about=about)
+
+
+def _order(rows: Sequence[Row], nulls: frozenset[str]) -> list[str]:
+    names = list(dict.fromkeys(row.backbone for row in rows))
+
+    def key(name: str) -> tuple[int, float, str]:
+        scores = [row.value for row in rows if row.backbone == name and row.ranked and row.value is not None]
+        mean = sum(scores) / len(scores) if scores else -1.0
+        kind = 2 if not scores else 0 if name not in nulls else 1
+        return kind, -mean, name
+
+    return sorted(names, key=key)
+
+
+def _best(column: tuple[str, str, bool], rows: Sequence[Row]) -> float | None:
+    return max((row.value for row in rows if row.column == column and row.value is not None), default=None)
+
+
+def _cell(row: Row | None, best: float | None) -> Cell:
+    if row is None:
+        return Cell("not run")
+    if row.value is None:
+        return Cell("failed" if row.status == "failed" else "not run")
+    spread = f" ± {100 * row.spread:.1f}" if row.spread is not None else ""
+    marks = {"same data set": "†", "same smears": "‡"}.get(row.overlap, "")
+    return Cell(f"{100 * row.value:.1f}{spread}", best=row.value == best, marks=marks)
+
+
+def _notes(rows: Sequence[Row], tasks: Sequence[TaskCard]) -> list[str]:
+    notes = [_HOW_TO_READ]
+    marks = {row.overlap for row in rows}
+    if "same data set" in marks:
+        notes.append("† pretrained on the task's own data set.")
+    if "same smears" in marks:
+        notes.append("‡ pretrained on other cells of the same smears.")
+    notes += _ungrouped(rows, tasks) + _unranked(rows) + _reasons(rows)
+    return notes
+
+
+def _ungrouped(rows: Sequence[Row], tasks: Sequence[TaskCard]) -> list[str]:
+    shown = {row.task for row in rows}
+    names = [task.name for task in tasks if task.group == "none" and task.name in shown]
+    return (
+        [f"Cells, not patients, are the unit of {', '.join(names)}: any interval is too narrow."]
+        if names
+        else []
+    )
+
+
+def _unranked(rows: Sequence[Row]) -> list[str]:
+    names = list(dict.fromkeys(row.task for row in rows if not row.ranked))
+    return [f"Shown, not ranked: {', '.join(names)}."] if names else []
+
+
+def _reasons(rows: Sequence[Row]) -> list[str]:
+    """Say once per reason who failed or did not run."""
+    by_reason: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        if row.value is None:
+            by_reason.setdefault((row.status, row.reason), []).append(row)
+    notes = []
+    for (status, reason), mine in by_reason.items():
+        backbones = list(dict.fromkeys(row.backbone for row in mine))
+        everywhere = {row.backbone for row in rows if row.value is not None}.isdisjoint(backbones)
+        columns = (
+            "" if everywhere else " on " + ", ".join(dict.fromkeys(f"{r.task} ({r.probe})" for r in mine))
+        )
+        notes.append(
+            f"{', '.join(backbones)}{columns}: {status}{': ' + reason if reason else ''}".rstrip(".") + "."
+        )
+    return notes

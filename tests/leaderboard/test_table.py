@@ -1,0 +1,143 @@
+"""Leaderboards show what ran, what failed and what did not run; every format tells the same numbers."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from cytobench.cards import TaskCard, parse_card
+from cytobench.leaderboard import render
+from cytobench.leaderboard.figures import scores_figure
+from cytobench.leaderboard.rows import Row, tidy, with_skill
+from cytobench.leaderboard.table import Layout, lay_out
+
+NULLS = frozenset({"majority", "colour"})
+
+
+def row(backbone: str, value: float | None, **changes: object) -> Row:
+    base = Row(
+        backbone=backbone,
+        task="blood",
+        probe="knn",
+        tuned=False,
+        status="done" if value is not None else "not run",
+        metric="balanced_accuracy",
+        value=value,
+        spread=None if value is None else 0.02,
+        fold_values=() if value is None else (value - 0.02, value + 0.02),
+        n=0 if value is None else 120,
+        groups=0 if value is None else 12,
+        subset="abcdef0123",
+        null=backbone in NULLS,
+        metrics={} if value is None else {"balanced_accuracy": value, "auroc": 0.9},
+    )
+    return replace(base, **changes)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def rows() -> list[Row]:
+    return with_skill(
+        [
+            row("majority", 0.25),
+            row("colour", 0.50),
+            row("net", 0.80, overlap="same data set"),
+            row("other", 0.70, overlap="same smears"),
+            row("gated", None, reason="needs HF_TOKEN; see the licence page."),
+            row("broken", None, status="failed", reason="the file is_truncated | 50 %"),
+        ]
+    )
+
+
+@pytest.fixture
+def layout(rows: list[Row]) -> Layout:
+    card = {
+        "name": "blood",
+        "title": "Blood",
+        "dataset": "pbc",
+        "group": "none",
+        "accept_ungrouped": True,
+        "view": {"kind": "box"},
+    }
+    return lay_out("Board", rows, [parse_card(TaskCard, card, source=None)], NULLS)
+
+
+def test_skill_is_measured_from_the_best_null_of_the_same_column(rows: list[Row]) -> None:
+    skill = {one.backbone: one.skill for one in rows}
+    assert skill["net"] == pytest.approx(0.6)
+    assert skill["colour"] == 0.0
+    assert skill["majority"] == pytest.approx(-0.5)
+    assert skill["gated"] is None
+
+
+def test_a_column_without_nulls_has_no_skill() -> None:
+    assert with_skill([row("net", 0.8)])[0].skill is None
+
+
+def test_backbones_come_first_by_score_then_nulls_then_those_that_did_not_run(layout: Layout) -> None:
+    assert [name for name, _ in layout.lines] == ["net", "other", "colour", "majority", "broken", "gated"]
+
+
+@pytest.mark.parametrize("form", ["markdown", "latex", "terminal"])
+def test_every_layout_says_who_failed_who_did_not_run_and_why(layout: Layout, form: str) -> None:
+    text = {"markdown": render.markdown, "latex": render.latex}.get(form, _terminal)(layout)
+    for word in (
+        "80.0",
+        "± 2.0" if form != "latex" else r"$\pm$ 2.0",
+        "failed",
+        "not run",
+        "HF_TOKEN",
+        "not patients",
+    ):
+        assert word in text
+
+
+def _terminal(layout: Layout) -> str:
+    from rich.console import Console
+
+    buffer = io.StringIO()
+    Console(file=buffer, width=200).print(render.terminal(layout))
+    return buffer.getvalue()
+
+
+def test_markdown_tables_stay_tables_whatever_the_reason_says(layout: Layout) -> None:
+    table = [line for line in render.markdown(layout).splitlines() if line.startswith("|")]
+    assert len({line.count("|") for line in table}) == 1
+    assert "is\\_truncated \\| 50 %" in render.markdown(layout)
+
+
+def test_pretraining_overlap_is_marked_and_explained(layout: Layout) -> None:
+    text = render.markdown(layout)
+    assert "**80.0 ± 2.0**†" in text
+    assert "70.0 ± 2.0‡" in text
+    assert "† pretrained on the task's own data set" in text
+
+
+def test_latex_has_no_bare_special_characters(layout: Layout) -> None:
+    body = render.latex(layout).split(r"\bottomrule")[0]
+    assert "†" not in body
+    assert "same_" not in body
+
+
+def test_csv_parquet_and_json_hold_the_same_rows(rows: list[Row], layout: Layout, tmp_path: Path) -> None:
+    made = render.write(rows, layout, tmp_path / "new", name="board")
+    assert {path.suffix for path in made} == {".md", ".tex", ".json", ".csv", ".parquet"}
+    parquet = pl.read_parquet(tmp_path / "new" / "board.parquet")
+    assert parquet.equals(tidy(rows))
+    as_json = json.loads((tmp_path / "new" / "board.json").read_text())
+    as_csv = list(csv.DictReader((tmp_path / "new" / "board.csv").open()))
+    assert (
+        [r["backbone"] for r in as_json] == [r["backbone"] for r in as_csv] == parquet["backbone"].to_list()
+    )
+    assert [float(r["value"]) for r in as_csv if r["value"]] == [0.25, 0.5, 0.8, 0.7]
+
+
+def test_the_figure_is_drawn_from_scored_rows_only(rows: list[Row], tmp_path: Path) -> None:
+    assert scores_figure(rows, tmp_path / "a.png", title="Board") == tmp_path / "a.png"
+    assert (tmp_path / "a.png").stat().st_size > 5_000
+    assert scores_figure([row("gated", None)], tmp_path / "b.png", title="Board") is None
