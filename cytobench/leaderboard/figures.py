@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cytobench.leaderboard.rows import Row
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _HEIGHT_PER_BACKBONE = 0.32
 
@@ -31,12 +35,15 @@ def scores_figure(rows: Sequence[Row], path: Path, *, title: str) -> Path | None
     lines = -(-len(tasks) // columns)
     size = (4.2 * columns + 1.2, lines * (1.3 + _HEIGHT_PER_BACKBONE * len(order)))
     figure, axes = plt.subplots(lines, columns, figsize=size, squeeze=False, sharey=True)
+    probes = list(dict.fromkeys(row.probe for row in shown))
+    colours = dict(zip(probes, sns.color_palette("colorblind", len(probes)), strict=True))
     for axis, task in zip(axes.flat, tasks, strict=False):
-        _panel(axis, [row for row in shown if row.task == task], order)
+        _panel(axis, [row for row in shown if row.task == task], order, colours)
     for axis in axes.flat[len(tasks) :]:
         axis.set_visible(False)
-    handles, labels = axes.flat[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="lower right", ncols=len(labels), frameon=False)
+    marks = [plt.Line2D([], [], marker="D", ls="", color=colours[probe], label=probe) for probe in probes]
+    folds = plt.Line2D([], [], marker=".", ls="", color="grey", label="one fold")
+    figure.legend(handles=[*marks, folds], loc="lower right", ncols=len(marks) + 1, frameon=False)
     figure.suptitle(title, x=0.02, ha="left", weight="bold")
     figure.tight_layout(rect=(0, 0.03, 1, 1))
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -60,23 +67,17 @@ def _order(rows: Sequence[Row]) -> list[str]:
     return sorted(names, key=lambda name: -mean(name))
 
 
-def _panel(axis: object, rows: Sequence[Row], order: Sequence[str]) -> None:
-    import seaborn as sns
-
+def _panel(axis: Axes, rows: Sequence[Row], order: Sequence[str], colours: Mapping[str, object]) -> None:
     probes = list(dict.fromkeys(row.probe for row in rows))
-    colours = dict(zip(probes, sns.color_palette("colorblind"), strict=False))
-    for offset, probe in enumerate(probes):
-        mine = [row for row in rows if row.probe == probe]
-        heights = [order.index(row.backbone) + 0.3 * (offset - (len(probes) - 1) / 2) for row in mine]
-        folds = [
-            (value, height) for row, height in zip(mine, heights, strict=True) for value in row.fold_values
-        ]
-        if folds:
-            axis.scatter(*zip(*folds, strict=True), s=9, color=colours[probe], alpha=0.5, linewidths=0)  # type: ignore[attr-defined]
+    for row in rows:
+        shift = 0.3 * (probes.index(row.probe) - (len(probes) - 1) / 2)
+        height = order.index(row.backbone) + shift
+        colour = colours[row.probe]
         axis.scatter(
-            [row.value for row in mine], heights, s=34, marker="D", color=colours[probe], label=probe
-        )  # type: ignore[attr-defined]
-    axis.set_yticks(range(len(order)), order)  # type: ignore[attr-defined]
-    axis.set_ylim(len(order) - 0.5, -0.5)  # type: ignore[attr-defined]
-    axis.set_title(f"{rows[0].task}  (n = {rows[0].n:,})", loc="left")  # type: ignore[attr-defined]
-    axis.set_xlabel(rows[0].metric.replace("_", " "))  # type: ignore[attr-defined]
+            row.fold_values, [height] * len(row.fold_values), s=9, color=colour, alpha=0.5, linewidths=0
+        )
+        axis.scatter([row.value], [height], s=34, marker="D", color=colour)
+    axis.set_yticks(range(len(order)), order)
+    axis.set_ylim(len(order) - 0.5, -0.5)
+    axis.set_title(f"{rows[0].task}  (n = {rows[0].n:,})", loc="left")
+    axis.set_xlabel(rows[0].metric.replace("_", " "))
