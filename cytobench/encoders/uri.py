@@ -1,0 +1,245 @@
+"""Backbones without a card: `timm:NAME`, `open_clip:MODEL/PRETRAINED`, `ibot:PATH?arch=…`.
+
+Options follow a `?`, joined by `&`:
+
+* all: `pooling`, `precision`, `seed`;
+* `timm:` and `open_clip:`: `pretrained=false` for random weights; `timm:` hands any other option
+  (`img_size=224`) to the architecture;
+* `ibot:`: `arch` (needed) and `branch=student`.
+
+What the source does not say (licence, training sets) is said to be unknown. An iBOT path is relative to the
+working directory; the card's name keeps only its last two parts.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from cytobench.cards import BackboneCard, parse_card
+from cytobench.errors import CardError, EncoderError
+
+_COMMON = ("pooling", "precision", "seed")
+_IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+_OPEN_CLIP_FILE = "open_clip_model.safetensors"  # the name under which open_clip publishes on the hub
+_UNKNOWN = "unknown; see the weights' own page"
+
+
+def card_from_uri(uri: str) -> BackboneCard:
+    """Return a card for `uri`; raises CardError for a name or option that does not exist.
+
+    Only this look-up needs torch and timm or open_clip (for the model's own preprocessing and feature
+    length).
+    """
+    scheme, _, rest = uri.partition(":")
+    target, _, query = rest.partition("?")
+    options = _options(uri, query)
+    makers = {"timm": _timm_card, "open_clip": _open_clip_card, "ibot": _ibot_card}
+    if scheme not in makers or not target:
+        raise CardError(
+            f"'{uri}' names no backbone; write timm:NAME, open_clip:MODEL/PRETRAINED or ibot:PATH?arch=…"
+        )
+    try:
+        raw = makers[scheme](uri, target, options)
+    except EncoderError as error:
+        raise CardError(str(error)) from error
+    return parse_card(BackboneCard, raw, source=None, origin="command line")
+
+
+def _options(uri: str, query: str) -> dict[str, Any]:
+    options: dict[str, Any] = {}
+    for pair in filter(None, query.split("&")):
+        key, separator, value = pair.partition("=")
+        if not key or not separator:
+            raise CardError(f"'{uri}': the option '{pair}' has no value; write {key or 'key'}=value.")
+        options[key] = _value(value)
+    return options
+
+
+def _value(text: str) -> Any:
+    """A number, true or false where it reads as one, else the text itself."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _refuse_unknown(uri: str, options: Mapping[str, Any], known: tuple[str, ...]) -> None:
+    unknown = sorted(set(options) - set(known))
+    if unknown:
+        raise CardError(f"'{uri}': unknown option {', '.join(unknown)}; choose from {', '.join(known)}.")
+
+
+def _common(uri: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "name": uri,
+        "title": uri,
+        "domain": "natural",
+        "licence": _UNKNOWN,
+        "citation": _UNKNOWN,
+        **{key: options[key] for key in _COMMON if key in options},
+    }
+
+
+def _timm_card(uri: str, target: str, options: dict[str, Any]) -> dict[str, Any]:
+    from timm.models import get_pretrained_cfg, is_model
+
+    from cytobench.encoders import timm_vit
+
+    arch, _, tag = target.partition(".")
+    if not is_model(arch):
+        raise CardError(_no_timm_model(uri, arch))
+    known: Any = get_pretrained_cfg(target, allow_unregistered=True) if _has_weights(target) else None
+    if known is None and tag:
+        raise CardError(
+            f"'{uri}': timm has no weights '{tag}' for {arch}; see timm.list_pretrained('{arch}*')."
+        )
+    config = known.to_dict() if known is not None else {}
+    pretrained = options.pop("pretrained", True)
+    arch_options = {key: options.pop(key) for key in list(options) if key not in _COMMON}
+    size = int(arch_options.get("img_size", config.get("input_size", (3, 224, 224))[-1]))
+    raw = _common(uri, options) | {
+        "loader": "timm",
+        "arch": arch,
+        "arch_options": arch_options,
+        "weights": _timm_weights(uri, config) if pretrained else "random",
+        "preprocess": _timm_preprocess(config, size),
+    }
+    if pretrained:
+        raw["licence"] = config.get("license") or _UNKNOWN
+        raw["citation"] = f"timm model {target}"
+    else:
+        raw["domain"] = "none"
+    return _with_features(raw, timm_vit.dim_of)
+
+
+def _has_weights(target: str) -> bool:
+    from timm.models import is_model_pretrained, list_pretrained
+
+    return is_model_pretrained(target.partition(".")[0]) and (
+        "." not in target or target in list_pretrained()
+    )
+
+
+def _no_timm_model(uri: str, arch: str) -> str:
+    import difflib
+
+    from timm import list_models
+
+    near = difflib.get_close_matches(arch, list_models(), n=3)
+    hint = f"did you mean {' or '.join(near)}?" if near else "see timm.list_models()."
+    return f"'{uri}': timm knows no architecture '{arch}'; {hint}"
+
+
+def _timm_weights(uri: str, config: Mapping[str, Any]) -> str:
+    if config.get("hf_hub_id"):
+        file = config.get("hf_hub_filename")
+        return f"hf-hub:{config['hf_hub_id']}" + (f":{file}" if file else "")
+    if config.get("url"):
+        return str(config["url"])
+    raise CardError(f"'{uri}': timm has no pretrained weights for it; add ?pretrained=false for random ones.")
+
+
+def _timm_preprocess(config: Mapping[str, Any], size: int) -> dict[str, Any]:
+    mode = {"squash": "squash", "border": "pad"}.get(str(config.get("crop_mode")), "shortest")
+    return {
+        "size": size,
+        "resize_mode": mode,
+        "crop_pct": float(config.get("crop_pct") or 0.875),
+        "interpolation": config.get("interpolation") or "bicubic",
+        "mean": config.get("mean", _IMAGENET["mean"]),
+        "std": config.get("std", _IMAGENET["std"]),
+    }
+
+
+def _with_features(raw: dict[str, Any], dim_of: Callable[[BackboneCard], int]) -> dict[str, Any]:
+    """Add pooling and feature length: the class token where there is one, else the model's own head."""
+    asked = raw.get("pooling")
+    for pooling in [asked] if asked else ["cls", "head"]:
+        draft = parse_card(BackboneCard, raw | {"pooling": pooling, "dim": 1}, source=None)
+        try:
+            return raw | {"pooling": pooling, "dim": dim_of(draft)}
+        except EncoderError:
+            if asked or pooling == "head":
+                raise
+    raise AssertionError("the last pooling either returns or raises")
+
+
+def _open_clip_card(uri: str, target: str, options: dict[str, Any]) -> dict[str, Any]:
+    import open_clip
+
+    from cytobench.encoders import open_clip_model
+
+    _refuse_unknown(uri, options, ("pretrained", *_COMMON))
+    model, _, tag = target.partition("/")
+    pretrained = options.pop("pretrained", True)
+    config = open_clip.get_pretrained_cfg(model, tag) if tag else {}
+    if pretrained and not config:
+        tags = ", ".join(open_clip.list_pretrained_tags_by_model(model)) or "none"
+        raise CardError(f"'{uri}': open_clip has no weights '{tag}' for the model '{model}'; it has {tags}.")
+    raw = _common(uri, options) | {
+        "loader": "open_clip",
+        "arch": model,
+        "arch_options": {"quick_gelu": True} if config.get("quick_gelu") else {},
+        "weights": _open_clip_weights(uri, config) if pretrained else "random",
+        "preprocess": _open_clip_preprocess(config, _open_clip_size(uri, model)),
+        "citation": f"open_clip model {target}",
+    }
+    return _with_features(raw, open_clip_model.dim_of)
+
+
+def _open_clip_size(uri: str, model: str) -> int:
+    import open_clip
+
+    size = (open_clip.get_model_config(model) or {}).get("vision_cfg", {}).get("image_size", 224)
+    if not isinstance(size, int):
+        raise CardError(f"'{uri}': its images are not square ({size}); CytoBench cuts square crops only.")
+    return size
+
+
+def _open_clip_weights(uri: str, config: Mapping[str, Any]) -> str:
+    owner, _, rest = str(config.get("hf_hub", "")).partition("/")
+    repository, _, file = rest.partition("/")
+    if owner and repository:
+        return f"hf-hub:{owner}/{repository}:{file or _OPEN_CLIP_FILE}"
+    if config.get("url"):
+        return str(config["url"])
+    raise CardError(f"'{uri}': open_clip does not say where its weights are; write a backbone card instead.")
+
+
+def _open_clip_preprocess(config: Mapping[str, Any], size: int) -> dict[str, Any]:
+    mode = str(config.get("resize_mode") or "shortest")
+    return {
+        "size": size,
+        "resize_mode": {"longest": "pad"}.get(mode, mode),
+        "interpolation": config.get("interpolation") or "bicubic",
+        "mean": config.get("mean") or (0.48145466, 0.4578275, 0.40821073),
+        "std": config.get("std") or (0.26862954, 0.26130258, 0.27577711),
+    }
+
+
+def _ibot_card(uri: str, target: str, options: dict[str, Any]) -> dict[str, Any]:
+    from cytobench.encoders import timm_vit
+
+    _refuse_unknown(uri, options, ("arch", "branch", *_COMMON))
+    if "arch" not in options:
+        raise CardError(
+            f"'{uri}': the architecture is missing; write ibot:{target}?arch=vit_base_patch16_224."
+        )
+    path = Path(target).expanduser().absolute()
+    branch = options.get("branch", "teacher")
+    shown = "/".join(path.parts[-2:]) + ("" if branch == "teacher" else f"?branch={branch}")
+    raw = _common(uri, options) | {
+        "name": "ibot:" + re.sub(r"[^A-Za-z0-9._:/?&=+@-]", "_", shown),
+        "title": f"iBOT checkpoint {path.name}",
+        "loader": "ibot",
+        "arch": options["arch"],
+        "branch": branch,
+        "weights": str(path),
+        "domain": "none",
+        "preprocess": {"size": 224, **_IMAGENET},
+    }
+    return _with_features(raw, timm_vit.dim_of)
