@@ -27,6 +27,7 @@ def scores_figure(rows: Sequence[Row], path: Path, *, title: str) -> Path | None
     mpl.use("Agg")
     import matplotlib.pyplot as plt
     import seaborn as sns
+    from matplotlib.lines import Line2D
 
     sns.set_theme(style="whitegrid", palette="colorblind", font_scale=0.85)
     tasks = list(dict.fromkeys(row.task for row in shown))
@@ -41,8 +42,8 @@ def scores_figure(rows: Sequence[Row], path: Path, *, title: str) -> Path | None
         _panel(axis, [row for row in shown if row.task == task], order, colours)
     for axis in axes.flat[len(tasks) :]:
         axis.set_visible(False)
-    marks = [plt.Line2D([], [], marker="D", ls="", color=colours[probe], label=probe) for probe in probes]
-    folds = plt.Line2D([], [], marker=".", ls="", color="grey", label="one fold")
+    marks = [Line2D([], [], marker="D", ls="", color=colours[probe], label=probe) for probe in probes]
+    folds = Line2D([], [], marker=".", ls="", color="grey", label="one fold")
     figure.legend(handles=[*marks, folds], loc="lower right", ncols=len(marks) + 1, frameon=False)
     figure.suptitle(title, x=0.02, ha="left", weight="bold")
     figure.tight_layout(rect=(0, 0.03, 1, 1))
@@ -76,7 +77,7 @@ def _panel(axis: Axes, rows: Sequence[Row], order: Sequence[str], colours: Mappi
         axis.scatter(
             row.fold_values, [height] * len(row.fold_values), s=9, color=colour, alpha=0.5, linewidths=0
         )
-        axis.scatter([row.value], [height], s=34, marker="D", color=colour)
+        axis.scatter(row.value or 0.0, height, s=34, marker="D", color=colour)
     axis.set_yticks(range(len(order)), order)
     axis.set_ylim(len(order) - 0.5, -0.5)
     axis.set_title(f"{rows[0].task}  (n = {rows[0].n:,})", loc="left")
