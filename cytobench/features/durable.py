@@ -1,0 +1,76 @@
+"""Files that are either whole or not there, whatever happens to the process or the machine."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+from collections.abc import Iterable
+from pathlib import Path
+
+from cytobench.errors import StoreError
+
+TEMPORARY = ".tmp"
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_FORBIDDEN = {errno.EROFS, errno.EACCES, errno.EPERM}
+
+
+def write_durably(path: Path, parts: Iterable[bytes | memoryview]) -> None:
+    """Write a file under a temporary name beside `path`, flush it to the disk, then rename it.
+
+    Raises StoreError, with nothing left behind, where the disk is full or may not be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}{TEMPORARY}")
+    try:
+        try:
+            with temporary.open("wb") as file:
+                for part in parts:
+                    file.write(part)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise
+        flush_folder(path.parent)
+    except OSError as error:
+        raise unwritable(path.parent, error) from error
+
+
+def make_folder(folder: Path) -> None:
+    """Create a folder and those above it; raises StoreError where that is not possible."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise unwritable(folder, error) from error
+
+
+def flush_folder(folder: Path) -> None:
+    """Make a rename in `folder` survive a power cut, on systems that can."""
+    # Windows cannot open folders, and some network shares refuse to flush them.
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def unwritable(folder: Path, error: OSError) -> StoreError:
+    """Say in one sentence why `folder` could not be written and what to do."""
+    if error.errno in _FULL:
+        return StoreError(
+            f"No space is left for {folder} ({error.strerror}): free some and give the same command again, "
+            f"everything stored so far is kept."
+        )
+    if error.errno in _FORBIDDEN:
+        return StoreError(
+            f"{folder} cannot be written ({error.strerror}): change its rights, or choose another "
+            f"folder with --home."
+        )
+    reason = error.strerror or str(error)
+    return StoreError(
+        f"Writing to {folder} failed ({reason}): see to the disk and give the same command again."
+    )
