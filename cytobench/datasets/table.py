@@ -1,0 +1,193 @@
+"""A user's own cells in a table: CSV, TSV or Parquet with the manifest's columns, or a mapping to them."""
+
+from __future__ import annotations
+
+import difflib
+import os.path
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import polars as pl
+
+from cytobench import manifest
+from cytobench.datasets import is_inside
+from cytobench.datasets.listing import refuse
+from cytobench.errors import CardError, DataError
+
+_COORDINATES = ("x", "y", "w", "h")
+_KNOWN = frozenset({*manifest.COLUMNS, *_COORDINATES})
+_SEPARATORS = (",", ";", "\t", "|")
+
+
+def read(root: Path, *, columns: Mapping[str, str] | None = None, outside: bool = False) -> pl.DataFrame:
+    """Return the manifest of the table file `root`; all its other columns are kept.
+
+    `columns` maps manifest columns (also x, y, w, h) to the table's own: `{image = "file", group =
+    "patient_id"}`. Image paths are relative to the table; those that leave its folder need `outside`. A box
+    is `"x,y,w,h"` or the columns x, y[, w, h]; without `sample` the image path (and box) names the row.
+    Separators and a byte-order mark are recognised. Raises DataError (CardError for a bad mapping) that lists
+    all problems.
+    """
+    raw = _load(root)
+    table = _renamed(raw, columns or {}, root)
+    if "image" not in table.columns:
+        found = ", ".join(raw.columns)
+        raise DataError(
+            f"{root} has no column 'image' (found: {found}): "
+            'name it so, or map it with columns = { image = "…" }.'
+        )
+    problems: list[str] = []
+    paths = _image_paths(table["image"].to_list(), root.parent, outside=outside, problems=problems)
+    boxes = _boxes(table, problems)
+    ready = table.drop(
+        [name for name in ("image", "box", *_COORDINATES) if name in table.columns]
+    ).with_columns(pl.Series("image", paths, dtype=pl.String), pl.Series("box", boxes, dtype=manifest.BOX))
+    if "mpp" in ready.columns:
+        values = [
+            _number(text, f"row {row}: mpp", problems) for row, text in enumerate(ready["mpp"].to_list(), 2)
+        ]
+        ready = ready.with_columns(pl.Series("mpp", values, dtype=pl.Float64))
+    if problems:
+        refuse(root, problems)
+    if "sample" not in ready.columns:
+        ready = ready.with_columns(pl.Series("sample", _names(paths, boxes, root.parent), dtype=pl.String))
+    return manifest.conform(ready)
+
+
+def _load(path: Path) -> pl.DataFrame:
+    """Read the file with every column as text, empty text as null."""
+    if not path.is_file():
+        raise DataError(f"The table {path} does not exist: correct the path in the card's dataset key.")
+    try:
+        if path.suffix.lower() in (".parquet", ".pq"):
+            table = pl.read_parquet(path)
+            plain = [name for name, dtype in table.schema.items() if not dtype.is_nested()]
+            table = table.with_columns(pl.col(plain).cast(pl.String))
+        else:
+            table = _load_text(path)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise DataError(f"{path} cannot be read as a table ({error}): correct the file.") from error
+    if table.is_empty():
+        raise DataError(f"{path} has no rows: a table needs a header and a line for each image.")
+    text = pl.col(pl.String)
+    return table.with_columns(
+        pl.when(text.str.strip_chars() == "").then(None).otherwise(text.str.strip_chars()).name.keep()
+    )
+
+
+def _load_text(path: Path) -> pl.DataFrame:
+    try:
+        content = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8 text ({error}): save it as UTF-8 CSV.") from error
+    header = next((line for line in content.splitlines() if line.strip()), "")
+    separator = max(_SEPARATORS, key=header.count)
+    lines = content.replace("\r\n", "\n").replace("\r", "\n").lstrip("\n")
+    table = pl.read_csv(lines.encode(), separator=separator, infer_schema_length=0)
+    return table.rename({name: name.strip() for name in table.columns})
+
+
+def _renamed(table: pl.DataFrame, columns: Mapping[str, str], path: Path) -> pl.DataFrame:
+    """Add each mapped column under its manifest name; the table's own name stays as well."""
+    unknown = sorted(set(columns) - _KNOWN)
+    if unknown:
+        raise CardError(
+            f"The card's columns for {path} name {', '.join(unknown)}, which the manifest does not have: "
+            f"known are {', '.join(sorted(_KNOWN))}."
+        )
+    lost = [name for name in columns.values() if name not in table.columns]
+    if lost:
+        hints = [f"'{name}'{_nearest(name, table.columns)}" for name in lost]
+        raise CardError(f"{path} has no column {', '.join(hints)}: correct the card's columns.")
+    return table.with_columns(pl.col(theirs).alias(ours) for ours, theirs in columns.items())
+
+
+def _nearest(name: str, among: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, among, n=1)
+    return f" (did you mean '{near[0]}'?)" if near else ""
+
+
+def _image_paths(
+    written: Sequence[str | None], folder: Path, *, outside: bool, problems: list[str]
+) -> list[str | None]:
+    paths: list[str | None] = []
+    escaped: list[str] = []
+    nameless = 0
+    for text in written:
+        if text is None:
+            nameless += 1
+            paths.append(None)
+            continue
+        path = Path(os.path.normpath((folder / text.replace("\\", "/")).absolute()))
+        if not outside and not is_inside(path, folder):
+            escaped.append(text)
+        paths.append(str(path))
+    if nameless:
+        problems.append(f"{nameless} rows name no image")
+    if escaped:
+        some = manifest.name_some(dict.fromkeys(escaped))
+        problems.append(
+            f"images outside {folder}: {some}; move them there, or say outside = true in the card's dataset"
+        )
+    return paths
+
+
+def _boxes(table: pl.DataFrame, problems: list[str]) -> list[list[int] | None]:
+    """Return [x, y, w, h] a row: from the column `box`, else from x, y and (for boxes, not points) w, h."""
+    if "box" in table.columns:
+        if table.schema["box"].is_nested():
+            return [None if box is None else list(box) for box in table["box"].to_list()]
+        parts = [None if text is None else _split(text) for text in table["box"].to_list()]
+    elif "x" in table.columns and "y" in table.columns:
+        given = [name for name in _COORDINATES if name in table.columns]
+        parts = [
+            None if all(v is None for v in row) else list(row) for row in table.select(given).iter_rows()
+        ]
+    else:
+        return [None] * len(table)
+    return [
+        None if part is None else _box(part, f"row {row}", problems)
+        for row, part in enumerate(parts, start=2)
+    ]
+
+
+def _split(text: str) -> list[str | None]:
+    return list(text.strip("[]() ").replace(",", " ").split())
+
+
+def _box(parts: Sequence[str | None], where: str, problems: list[str]) -> list[int] | None:
+    if len(parts) not in (2, 4):
+        problems.append(f"{where}: a box is x, y, w, h (or x, y for a point), not {len(parts)} numbers")
+        return None
+    values = [_number(part, f"{where}: box", problems) for part in parts]
+    if any(value is None for value in values):
+        if any(part is None for part in parts):
+            problems.append(f"{where}: the box is incomplete")
+        return None
+    return [round(value) for value in values if value is not None] + [0, 0] * (len(parts) == 2)
+
+
+def _number(text: str | None, where: str, problems: list[str]) -> float | None:
+    """Read a number, also with a decimal comma; None for a missing one."""
+    if text is None:
+        return None
+    try:
+        return float(text.replace(",", "."))
+    except ValueError:
+        problems.append(f"{where} '{text}' is not a number")
+        return None
+
+
+def _names(paths: Sequence[str | None], boxes: Sequence[list[int] | None], folder: Path) -> list[str]:
+    """Name rows by image path (relative to the table, or to what images elsewhere have in common) and box."""
+    given = [Path(path) for path in paths if path is not None]
+    bounds = folder.absolute() if all(is_inside(path, folder) for path in given) else _shared_folder(given)
+    stems = [path.relative_to(bounds).as_posix() for path in given]
+    return [
+        stem if box is None else f"{stem}#{','.join(map(str, box))}"
+        for stem, box in zip(stems, boxes, strict=True)
+    ]
+
+
+def _shared_folder(paths: Sequence[Path]) -> Path:
+    return Path(os.path.commonpath([path.parent for path in paths]))

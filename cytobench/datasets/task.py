@@ -1,0 +1,246 @@
+"""A task card and a data folder become the table a benchmark evaluates."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from cytobench import manifest
+from cytobench.cards import TaskCard
+from cytobench.datasets import (
+    DATASETS,
+    DataWarning,
+    Reader,
+    available_tasks,
+    find_root,
+    import_function,
+    source_path,
+)
+from cytobench.datasets.bags import cut_bags, refuse_torn_bags
+from cytobench.datasets.sealing import split_sealed
+from cytobench.datasets.tiles import expand_tiles
+from cytobench.errors import CardError, DataError
+from cytobench.progress import Reporter, SilentReporter
+
+__all__ = ["TaskData", "available_tasks", "load_task"]
+
+_FEW = 10
+_FRONT = ("sample", "image", "box", "label", "group", "bag", "split", "mpp")
+
+
+@dataclass(frozen=True)
+class TaskData:
+    """What a task evaluates.
+
+    `table`: the manifest of the rows to evaluate, sorted by sample, with the card's label and group columns
+    under the names `label` and `group`; `classes`: the labels in their order; `sealed`: the fields or cells
+    set aside for pretraining; `warnings`: sentences a user should read before believing a score.
+    """
+
+    card: TaskCard
+    table: pl.DataFrame
+    classes: tuple[str, ...]
+    sealed: pl.DataFrame
+    warnings: tuple[str, ...]
+
+
+def load_task(
+    card: TaskCard, *, data_dirs: Sequence[Path], home: Path, reporter: Reporter | None = None
+) -> TaskData:
+    """Read the data of `card` below `data_dirs` (a generated set: below `home`) as its task sees them.
+
+    In order: label and group columns, classes, sealed rows out, tiles, sub-bags, checks. Raises DataError
+    when the data are absent or wrong, CardError when the card asks for what the data do not have.
+    """
+    raw, said = _read(card, data_dirs, home, reporter or SilentReporter())
+    labelled, classes = _labelled(card, raw, said)
+    grouped = _grouped(card, labelled)
+    kept, sealed = split_sealed(grouped, card.sealing, where=card.name)
+    classes = _surviving(card, classes, kept)
+    if card.unit == "bag":
+        refuse_torn_bags(kept, where=card.name)
+    if card.view.unit == "um":
+        _require_mpp(card, kept)
+    table = kept
+    if card.view.kind == "tile":
+        table, dropped = expand_tiles(kept, card.view, reporter=reporter)
+        if dropped:
+            said.append(f"{dropped} tiles hold less than {card.view.min_tissue:.0%} tissue and were left out")
+    if card.sub_bags is not None:
+        table = cut_bags(table, card.sub_bags)
+    table = _in_order(card, table)
+    manifest.check(table, where=card.name)
+    said += _caveats(card, table, classes)
+    return TaskData(card, table, classes, _in_order(card, sealed), tuple(said))
+
+
+def _read(
+    card: TaskCard, data_dirs: Sequence[Path], home: Path, reporter: Reporter
+) -> tuple[pl.DataFrame, list[str]]:
+    """Return the reader's manifest, and what it warned of."""
+    options = dict(card.options)
+    if not isinstance(card.dataset, str):
+        reader = import_function(f"cytobench.datasets.{card.dataset.format}:read")
+        root = source_path(card)
+        if card.dataset.format == "table":
+            options |= {"columns": card.dataset.columns, "outside": card.dataset.outside}
+        elif card.dataset.columns:
+            raise CardError(f'{_name(card)}: columns belong to a dataset with format = "table": remove them.')
+    elif card.dataset in DATASETS:
+        reader = import_function(DATASETS[card.dataset].reader)
+        root = _root(card, DATASETS[card.dataset].name, data_dirs, home, reporter)
+    elif ":" in card.dataset:
+        reader = import_function(card.dataset)
+        root = _root(card, card.name, data_dirs, home, reporter)
+    else:
+        near = difflib.get_close_matches(card.dataset, DATASETS, n=1)
+        hint = f"did you mean '{near[0]}'?" if near else "see `cytobench list datasets`."
+        raise CardError(f"{_name(card)}: there is no data set named '{card.dataset}'; {hint}")
+    _require_options(card, reader, options)
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        table = manifest.conform(reader(root, **options))
+    if table.is_empty():
+        raise DataError(f"{root} holds no image of the task '{card.name}': unpack the download there again.")
+    return table, [str(one.message) for one in heard if issubclass(one.category, DataWarning)]
+
+
+def _root(card: TaskCard, name: str, data_dirs: Sequence[Path], home: Path, reporter: Reporter) -> Path:
+    """Find the data set's folder; a generated set is written below `home` when it is not there yet."""
+    found = find_root(name, data_dirs)
+    if found is not None:
+        return found
+    info = DATASETS.get(name)
+    folders = info.folders if info else (name,)
+    if info and info.generated:
+        root = home / "datasets" / folders[0]
+        import_function(f"{info.reader.partition(':')[0]}:generate")(root, reporter=reporter)
+        return root
+    looked = ", ".join(str(folder) for folder in data_dirs) or "no data folder was given"
+    source = f"; download it from {info.url}" if info and info.url else ""
+    raise DataError(
+        f"The data of task '{card.name}' are not here: no folder named {' or '.join(folders)} "
+        f"(looked in: {looked}){source}, and name the folder above it with --data or CYTOBENCH_DATA."
+    )
+
+
+def _require_options(card: TaskCard, reader: Reader, options: dict[str, object]) -> None:
+    known = [name for name in inspect.signature(reader).parameters if name != "root"]
+    unknown = [name for name in options if name not in known]
+    if unknown:
+        raise CardError(
+            f"{_name(card)}: the reader has no option {' or '.join(unknown)}; "
+            f"its options: {', '.join(known) or 'none'}."
+        )
+
+
+def _labelled(card: TaskCard, raw: pl.DataFrame, said: list[str]) -> tuple[pl.DataFrame, tuple[str, ...]]:
+    """Return the rows of the card's classes under `label`, and these classes in order."""
+    table = raw.with_columns(_column(card, raw, card.label, "label").cast(pl.String).alias("label"))
+    unlabelled = table["label"].is_null()
+    if unlabelled.any() and isinstance(card.dataset, str):
+        # A reader knows which of its rows carry no such label; in a user's own table it is a mistake.
+        if unlabelled.all():
+            raise DataError(f"No row has a '{card.label}', which task '{card.name}' needs.{_note(card)}")
+        said.append(f"{unlabelled.sum()} of {len(table)} rows have no '{card.label}' and were left out")
+        table = table.filter(~unlabelled)
+    present = sorted(table["label"].drop_nulls().unique())
+    absent = [name for name in (*card.exclude, *(card.classes or ())) if name not in present]
+    if absent:
+        raise CardError(
+            f"{_name(card)}: no row is labelled {' or '.join(absent)}; correct classes or exclude "
+            f"(labels: {manifest.name_some(present)})."
+        )
+    dropped = set(card.exclude) | (set(present) - set(card.classes) if card.classes else set())
+    classes = tuple(name for name in (card.classes or present) if name not in dropped)
+    return table.filter(pl.col("label").is_null() | ~pl.col("label").is_in(sorted(dropped))), classes
+
+
+def _grouped(card: TaskCard, table: pl.DataFrame) -> pl.DataFrame:
+    """Return `table` with `bag` (bag tasks only) and `group`; ungrouped rows are their own groups."""
+    if card.bag is not None:
+        table = table.with_columns(_column(card, table, card.bag, "bag").cast(pl.String).alias("bag"))
+    if card.group == "none":
+        alone = "bag" if card.bag is not None else "sample"
+        return table.with_columns(pl.col(alone).alias("group"))
+    table = table.with_columns(_column(card, table, card.group, "group").cast(pl.String).alias("group"))
+    lost = table.filter(pl.col("group").is_null())["sample"]
+    if len(lost):
+        raise DataError(
+            f"{card.name}: {len(lost)} rows have no {card.group} to group by: {manifest.name_some(lost)}."
+        )
+    return table
+
+
+def _surviving(card: TaskCard, classes: tuple[str, ...], kept: pl.DataFrame) -> tuple[str, ...]:
+    lost = sorted(set(classes) - set(kept["label"]))
+    if lost:
+        raise DataError(
+            f"{card.name}: all rows of {' and '.join(lost)} are sealed for pretraining: "
+            "seal fewer, or exclude these classes."
+        )
+    return classes
+
+
+def _require_mpp(card: TaskCard, table: pl.DataFrame) -> None:
+    lost = table["sample"] if "mpp" not in table.columns else table.filter(pl.col("mpp").is_null())["sample"]
+    if len(lost):
+        raise DataError(
+            f'{card.name}: its view is in "um", but {len(lost)} rows have no micrometres per pixel (mpp): '
+            f'{manifest.name_some(lost)}; add them, or give the view in "px".'
+        )
+
+
+def _in_order(card: TaskCard, table: pl.DataFrame) -> pl.DataFrame:
+    """Return known columns first, without a `bag` or `split` the task does not use."""
+    unused = {"bag"} if card.unit == "cell" else set()
+    if card.split.kind != "official":
+        unused.add("split")
+    front = [name for name in _FRONT if name in table.columns and name not in unused]
+    rest = [name for name in table.columns if name not in _FRONT]
+    return table.select(front + rest).sort("sample")
+
+
+def _caveats(card: TaskCard, table: pl.DataFrame, classes: tuple[str, ...]) -> list[str]:
+    key = "bag" if card.unit == "bag" else "sample"
+    counts = table.group_by("label").agg(
+        pl.col(key).n_unique().alias("n"), pl.col("group").n_unique().alias("g")
+    )
+    found = {label: (n, g) for label, n, g in counts.iter_rows()}
+    wanted = card.split.folds if card.split.kind == "grouped-kfold" else 2
+    said = []
+    for name in classes:
+        n, groups = found[name]
+        if n < _FEW or groups < wanted:
+            said.append(
+                f"class '{name}' has only {n} {card.unit}s in {groups} groups: its recall is unsteady"
+            )
+    if card.group == "none":
+        said.append(f"{key}s, not patients, are split: scores are optimistic and intervals too narrow")
+    return said
+
+
+def _column(card: TaskCard, table: pl.DataFrame, wanted: str, key: str) -> pl.Expr:
+    if wanted in table.columns:
+        return pl.col(wanted)
+    near = difflib.get_close_matches(wanted, table.columns, n=1)
+    hint = f" (did you mean '{near[0]}'?)" if near else ""
+    raise CardError(
+        f'{_name(card)}: {key} = "{wanted}" names no column of the data{hint}; there are '
+        f"{', '.join(table.columns)}.{_note(card)}"
+    )
+
+
+def _note(card: TaskCard) -> str:
+    info = DATASETS.get(card.dataset) if isinstance(card.dataset, str) else None
+    return f" {info.notes}" if info and info.notes else ""
+
+
+def _name(card: TaskCard) -> str:
+    return str(card.source) if card.source else f"Task '{card.name}'"
