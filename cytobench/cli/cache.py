@@ -9,6 +9,95 @@ import typer
 from cytobench.cli.options import HomeOption, places
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from cytobench.features.store import FeatureStore
 
 app = typer.Typer(help="Look at stored features, check them, tidy them.", no_args_is_help=True)
+_UNITS = ("B", "kB", "MB", "GB", "TB")
+
+
+@app.command("ls")
+def ls(home: HomeOption = None) -> None:
+    """List the feature spaces: which encoder filled them, how many items, how much disk.
+
+    [dim]Example:[/dim]  cytobench cache ls
+    """
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    store = _store(home)
+    spaces = store.ls()
+    table = Table(title=f"Feature spaces in {store.folder}", box=box.SIMPLE_HEAD, title_justify="left")
+    for column in ("space", "encoder", "dim", "items", "shards", "size", "since"):
+        table.add_column(column, justify="right" if column in ("dim", "items", "shards", "size") else "left")
+    for space in spaces:
+        counts = (str(space.dim), f"{space.rows:,}", str(space.shards), readable(space.bytes))
+        table.add_row(space.id[:12], _encoder(space.identity), *counts, space.created[:10])
+    table.caption = f"{len(spaces)} spaces, {readable(sum(space.bytes for space in spaces))}"
+    Console().print(table)
+
+
+@app.command()
+def verify(home: HomeOption = None) -> None:
+    """Read every stored feature and say what is damaged; changes nothing.
+
+    Exit code 1 when something is wrong.  [dim]Example:[/dim]  cytobench cache verify
+    """
+    from cytobench.cli.console import ConsoleReporter
+
+    store = _store(home)
+    problems = store.verify(ConsoleReporter())
+    for problem in problems:
+        typer.secho(str(problem), fg=typer.colors.RED)
+    if problems:
+        raise typer.Exit(1)
+    rows = sum(space.rows for space in store.ls())
+    typer.echo(f"Nothing is wrong: {rows:,} features in {len(store.folders())} spaces.")
+
+
+@app.command()
+def gc(
+    home: HomeOption = None,
+    remove: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--remove", metavar="SPACE", help="Delete this space, named as in `cache ls` (repeatable)."
+        ),
+    ] = None,
+    hours: Annotated[
+        float, typer.Option(help="Leave half-written files alone that are younger than this.", min=0.0)
+    ] = 24.0,
+) -> None:
+    """Tidy up: leftovers of killed runs go, small shards are joined, named spaces are deleted.
+
+    Safe while other processes read and write.  [dim]Example:[/dim]  cytobench cache gc --remove 3fa9c1
+    """
+    from cytobench.cli.console import ConsoleReporter
+
+    done = _store(home).gc(max_age=hours * 3600.0, remove=remove or (), reporter=ConsoleReporter())
+    typer.echo(
+        f"Removed {done.temporary} leftovers, {done.broken} broken shards and {done.spaces} spaces; joined "
+        f"{done.joined} small shards into {done.joined_into}; {readable(done.bytes)} freed."
+    )
+
+
+def readable(size: int) -> str:
+    """Return a number of bytes as people say it."""
+    value, unit = float(size), 0
+    while abs(value) >= 1000.0 and unit < len(_UNITS) - 1:
+        value, unit = value / 1000.0, unit + 1
+    return f"{value:.0f} {_UNITS[unit]}" if unit == 0 else f"{value:.1f} {_UNITS[unit]}"
+
+
+def _store(home: Path | None) -> FeatureStore:
+    from cytobench.features.store import FeatureStore
+
+    return FeatureStore(places(home, None).home / "features")
+
+
+def _encoder(identity: object) -> str:
+    facts = identity if isinstance(identity, dict) else {}
+    parts = [facts.get("loader"), facts.get("arch"), facts.get("pooling"), facts.get("precision")]
+    return " ".join(str(part) for part in parts if part) or "?"

@@ -1,0 +1,197 @@
+"""The command line as a user meets it: exit codes, one-sentence errors, listings, a user's own cells."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from PIL import Image, ImageDraw
+
+from cytobench import __version__
+from cytobench import cli as command_line
+
+CARD = """
+name = "my-cells"
+title = "My cells"
+dataset = { format = "folder", path = "../../cells" }
+group = "none"
+accept_ungrouped = true
+view = { kind = "window", size = 48, pad = "edge" }
+split = { kind = "grouped-kfold", folds = 3 }
+"""
+
+
+@dataclass(frozen=True)
+class Ran:
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def cytobench(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], home: Path):
+    """Run the command in this process and return what a shell would see."""
+    monkeypatch.setenv("CYTOBENCH_HOME", str(home))
+    monkeypatch.delenv("CYTOBENCH_DATA", raising=False)
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def call(*arguments: object) -> Ran:
+        monkeypatch.setattr(sys, "argv", ["cytobench", *map(str, arguments)])
+        try:
+            command_line.main()
+            code = 0
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        said = capsys.readouterr()
+        return Ran(code, said.out, said.err)
+
+    return call
+
+
+@pytest.fixture
+def own_cells(tmp_path: Path) -> Path:
+    """A user's project: class folders with round and long cells, and a task card in a plugin folder."""
+    rng = np.random.default_rng(0)
+    for kind, (width, height) in {"round": (24, 24), "long": (40, 10)}.items():
+        folder = tmp_path / "cells" / kind
+        folder.mkdir(parents=True)
+        for index in range(12):
+            image = Image.new("RGB", (48, 48), (235, 225, 235))
+            dx, dy = rng.integers(-2, 3, size=2)
+            box = [24 - width / 2 + dx, 24 - height / 2 + dy, 24 + width / 2 + dx, 24 + height / 2 + dy]
+            ImageDraw.Draw(image).ellipse(box, fill=(90, 40, 130))
+            image.save(folder / f"{index}.png")
+    plugin = tmp_path / "my"
+    (plugin / "tasks").mkdir(parents=True)
+    (plugin / "tasks" / "my-cells.toml").write_text(CARD)
+    return plugin
+
+
+def test_version_and_help(cytobench) -> None:
+    assert cytobench("--version").out.strip() == f"cytobench {__version__}"
+    helped = cytobench("run", "--help")
+    assert helped.code == 0
+    assert "cytobench run --backbone uni --task cell-type-pbc" in helped.out
+
+
+@pytest.mark.parametrize("kind", ["backbones", "tasks", "datasets", "probes", "leaderboards"])
+def test_everything_can_be_listed(cytobench, kind: str) -> None:
+    listed = cytobench("list", kind)
+    assert listed.code == 0
+    expected = {
+        "backbones": "cytofm-ucla",
+        "tasks": "cell-type-pbc",
+        "datasets": "chula-rbc12",
+        "probes": "linear",
+        "leaderboards": "cytology",
+    }
+    assert expected[kind] in listed.out
+
+
+@pytest.mark.parametrize("name", ["uni", "cell-type-pbc", "bccd", "knn", "cytology"])
+def test_everything_can_be_shown(cytobench, name: str) -> None:
+    shown = cytobench("show", name)
+    assert shown.code == 0
+    assert "title" in shown.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["show", "unii"], 2, "did you mean uni"),
+        (["run"], 2, "--backbone"),
+        (["run", "-b", "morphologi", "-t", "cell-type-pbc"], 2, "did you mean 'morphology'"),
+        (["run", "-b", "morphology", "-t", "no-such-thing-at-all"], 2, "cytobench list tasks"),
+        (["run", "-b", "morphology", "--data", "no/such/folder"], 2, "no/such/folder"),
+        (["run", "-b", "morphology", "--plugin", "no/plugin"], 2, "no/plugin"),
+        (["run", "-b", "morphology", "--folds", "1"], 2, "folds"),
+        (["leaderboard", "cytologi"], 2, "did you mean 'cytology'"),
+        (["cache", "gc", "--remove", "abcdef"], 1, "abcdef"),
+    ],
+)
+def test_a_mistake_gets_one_sentence_and_the_right_exit_code(
+    cytobench,
+    arguments: list[str],
+    code: int,
+    words: str,
+) -> None:
+    ran = cytobench(*arguments)
+    assert ran.code == code
+    assert words in ran.err
+    assert "Traceback" not in ran.err
+
+
+def test_data_that_is_not_here_is_said_with_the_folder_and_the_download(cytobench, tmp_path: Path) -> None:
+    ran = cytobench("run", "-b", "colour-statistics", "-t", "cell-type-pbc", "--data", tmp_path)
+    assert ran.code == 1
+    assert str(tmp_path) in ran.out + ran.err
+    assert "mendeley" in ran.out + ran.err
+
+
+def test_own_cells_run_resume_and_enter_a_leaderboard(cytobench, own_cells: Path, tmp_path: Path) -> None:
+    arguments = ["run", "-b", "morphology", "-b", "majority", "-t", "my-cells", "--plugin", own_cells]
+    first = cytobench(*arguments)
+    assert first.code == 0, first.err
+    assert "8 computed" in first.err
+    again = cytobench(*arguments)
+    assert "8 answered from the caches" in again.err
+    assert first.out == again.out
+    (own_cells / "leaderboards").mkdir()
+    (own_cells / "leaderboards" / "mine.toml").write_text(
+        'name = "mine"\ntitle = "Mine"\nbackbones = ["morphology", "majority", "uni"]\n'
+        'columns = [{ task = "my-cells", probe = "linear", tuned = false }]\n'
+    )
+    board = tmp_path / "board.parquet"
+    made = cytobench("leaderboard", "mine", "--plugin", own_cells, "--format", "parquet", "--out", board)
+    assert made.code == 0, made.err
+    table = pl.read_parquet(board)
+    status = dict(zip(table["backbone"], table["status"], strict=True))
+    assert status == {"morphology": "done", "majority": "done", "uni": "not run"}
+    assert table.filter(pl.col("backbone") == "morphology")["value"].item() > 0.9
+    for style in ("table", "markdown", "csv", "latex", "json"):
+        assert "morphology" in cytobench("leaderboard", "mine", "--plugin", own_cells, "--format", style).out
+    assert "24" in cytobench("cache", "ls").out
+    assert "Nothing is wrong" in cytobench("cache", "verify").out
+    assert cytobench("cache", "gc").code == 0
+
+
+def test_results_of_another_seed_never_enter_a_leaderboard(cytobench, own_cells: Path) -> None:
+    cytobench(
+        "run", "-b", "majority", "-t", "my-cells", "--plugin", own_cells, "--seed", "7", "--trials", "0"
+    )
+    (own_cells / "leaderboards").mkdir()
+    (own_cells / "leaderboards" / "mine.toml").write_text(
+        'name = "mine"\ntitle = "Mine"\nbackbones = ["majority"]\n'
+        'columns = [{ task = "my-cells", probe = "knn", tuned = false }]\n'
+    )
+    assert '"not run"' in cytobench("leaderboard", "mine", "--plugin", own_cells, "--format", "json").out
+
+
+def test_a_table_that_points_outside_its_folder_is_refused(
+    cytobench, own_cells: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "cells" / "cells.csv").write_text("image,label\nround/0.png,round\n../../secret.png,long\n")
+    card = own_cells / "tasks" / "my-cells.toml"
+    card.write_text(CARD.replace('"folder", path = "../../cells"', '"table", path = "../../cells/cells.csv"'))
+    ran = cytobench("run", "-b", "majority", "-t", "my-cells", "--plugin", own_cells)
+    assert ran.code == 1
+    assert "secret.png" in ran.out + ran.err
+
+
+def test_a_traceback_is_shown_only_when_asked_for(own_cells: Path, home: Path) -> None:
+    command = [sys.executable, "-m", "cytobench", "run", "-b", "nothing-like-it", "--home", str(home)]
+    plain = subprocess.run(command, capture_output=True, text=True, check=False)
+    debug = subprocess.run([*command, "--debug"], capture_output=True, text=True, check=False)
+    assert (plain.returncode, "Traceback" in plain.stderr) == (2, False)
+    assert "Traceback" in debug.stderr
+
+
+def test_extract_fills_the_store_and_run_finds_it(cytobench, own_cells: Path) -> None:
+    extracted = cytobench("extract", "-b", "colour-statistics", "-t", "my-cells", "--plugin", own_cells)
+    assert extracted.code == 0, extracted.err
+    assert "24" in cytobench("cache", "ls").out
