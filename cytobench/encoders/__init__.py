@@ -157,8 +157,9 @@ def _resolve(
         licence_url=card.licence_url or card.url,
         download=download,
         reporter=reporter,
+        digests=digests,
     )
-    return _Weights(found.path, {"sha256": digests.sha256(found.path)})
+    return _Weights(found.path, {"sha256": found.sha256})
 
 
 def _network_identity(card: BackboneCard, weights: _Weights, precision: str | None) -> dict[str, JSON]:
