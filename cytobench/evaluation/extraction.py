@@ -122,6 +122,7 @@ class Extraction:
             digests=self.digests,
             device=self.request.device,
             download=self.request.download,
+            reporter=self.reporter,
         )
         if space_id(encoder.identity) != backbone.space_id:
             raise EncoderError(

@@ -142,7 +142,7 @@ def _stratified(labels: Ints, groups: Ints, count: int, rng: np.random.Generator
     fold = np.full(len(labels), -1, dtype=np.int16)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The least populated class")
-        parts = splitter.split(np.zeros(len(rows)), labels[rows], shuffled[rows])
+        parts = splitter.split(np.zeros(len(rows)), labels[rows], None if single else shuffled[rows])
         for k, (_, test) in enumerate(parts):
             fold[rows[test]] = k
     return fold
@@ -159,7 +159,7 @@ def _grouped(examples: Examples, count: int, seed: int) -> Folds:
     largest = int(np.bincount(examples.labels).max())
     if largest < count:
         raise ProtocolError(
-            f"{count} folds need a class with {count} {examples.unit}s or more but the largest has {largest}: "
+            f"{count} folds need a class of {count} {examples.unit}s but the largest has {largest}: "
             f"ask for fewer folds with --folds {max(2, largest)} or add {examples.unit}s."
         )
     problem: ProtocolError | None = None

@@ -38,7 +38,8 @@ class Predictions:
     @property
     def predicted(self) -> Ints:
         """The most probable class of each row, int64 [n]; the first one where several are equally so."""
-        return self.probabilities.argmax(axis=1).astype(np.int64)
+        best: Ints = self.probabilities.argmax(axis=1).astype(np.int64)
+        return best
 
     def of_fold(self, k: int) -> Predictions:
         """Return the rows of fold `k`."""
@@ -49,13 +50,16 @@ class Predictions:
 def confusion(labels: Ints, predicted: Ints, n_classes: int) -> Ints:
     """Return the confusion matrix int64 [K, K]: true classes in rows, predicted ones in columns."""
     flat = np.bincount(labels * n_classes + predicted, minlength=n_classes * n_classes)
-    return flat.reshape(n_classes, n_classes).astype(np.int64)
+    matrix: Ints = flat.reshape(n_classes, n_classes).astype(np.int64)
+    return matrix
 
 
 def recall_per_class(matrix: Ints) -> Floats:
     """Return the recall of each class, float64 [K]; NaN where a class has no examples."""
     support = matrix.sum(axis=1)
-    return np.divide(np.diag(matrix), support, out=np.full(len(matrix), np.nan), where=support > 0)
+    recall: Floats = np.full(len(matrix), np.nan)
+    np.divide(np.diag(matrix), support, out=recall, where=support > 0)
+    return recall
 
 
 def accuracy(matrix: Ints) -> float:
@@ -70,7 +74,9 @@ def balanced_accuracy(matrix: Ints) -> float:
 
 def _f1_per_class(matrix: Ints) -> Floats:
     both = matrix.sum(axis=0) + matrix.sum(axis=1)
-    return np.divide(2 * np.diag(matrix), both, out=np.full(len(matrix), np.nan), where=both > 0)
+    f1: Floats = np.full(len(matrix), np.nan)
+    np.divide(2 * np.diag(matrix), both, out=f1, where=both > 0)
+    return f1
 
 
 def macro_f1(matrix: Ints) -> float:

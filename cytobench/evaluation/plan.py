@@ -148,7 +148,9 @@ def plan_task(card: TaskCard, request: RunRequest, digests: FileDigests, reporte
     return TaskPlan(card, data, items, examples, folds, digest, request.seed)
 
 
-def plan_backbone(card: BackboneCard, request: RunRequest, digests: FileDigests) -> BackbonePlan:
+def plan_backbone(
+    card: BackboneCard, request: RunRequest, digests: FileDigests, reporter: Reporter
+) -> BackbonePlan:
     """Find out which feature space a backbone fills, without loading it.
 
     Raises WeightsError when its weights are not at hand and EncoderError when the card cannot be built.
@@ -158,7 +160,9 @@ def plan_backbone(card: BackboneCard, request: RunRequest, digests: FileDigests)
     from cytobench.encoders import identify
     from cytobench.features.space import space_id
 
-    identity = identify(card, home=request.home, digests=digests, download=request.download)
+    identity = identify(
+        card, home=request.home, digests=digests, download=request.download, reporter=reporter
+    )
     return BackbonePlan(card, identity, space_id(identity))
 
 

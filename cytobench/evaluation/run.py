@@ -31,7 +31,7 @@ from cytobench.evaluation.record import record_of
 from cytobench.evaluation.results import RunResult
 from cytobench.progress import Reporter, SilentReporter
 
-__all__ = ["RunOutcome", "RunRequest", "benchmark"]
+__all__ = ["RunOutcome", "RunRequest", "benchmark", "extract_features"]
 
 PROBE_DEVICE = "cpu"
 
@@ -81,22 +81,59 @@ def benchmark(request: RunRequest, *, reporter: Reporter | None = None) -> list[
     return [cell.outcome for cell in cells]
 
 
-def _grid(request: RunRequest, digests: FileDigests, reporter: Reporter) -> Iterator[_Cell]:
-    backbones: dict[str, tuple[BackboneCard, BackbonePlan | Problem]] = {}
+def extract_features(request: RunRequest, *, reporter: Reporter | None = None) -> list[str]:
+    """Compute and store the features of every task x backbone of `request`, and evaluate nothing.
+
+    Returns a sentence for each task, backbone or pair for which that was not possible.
+    """
+    reporter = reporter or SilentReporter()
+    digests = FileDigests(request.home, rehash=request.rehash)
+    backbones = _backbones(request, digests, reporter)
+    tasks = list(_tasks(request, digests, reporter))
+    digests.flush()
+    extraction = Extraction(request, digests, reporter)
+    extraction.ensure(
+        [
+            (task, backbone)
+            for _, task in tasks
+            for _, backbone in backbones
+            if isinstance(task, TaskPlan) and isinstance(backbone, BackbonePlan)
+        ]
+    )
+    unplanned = [one.reason for _, one in [*tasks, *backbones] if isinstance(one, Problem)]
+    return list(dict.fromkeys([*unplanned, *(one.reason for one in extraction.problems.values())]))
+
+
+def _backbones(
+    request: RunRequest, digests: FileDigests, reporter: Reporter
+) -> list[tuple[BackboneCard, BackbonePlan | Problem]]:
+    planned = []
     with reporter.task("identifying backbones", len(request.backbones)) as step:
         for card in request.backbones:
-            identified = attempt(partial(plan_backbone, card, request, digests), absent=WeightsError)
-            backbones[card.name] = card, identified
+            identify = partial(plan_backbone, card, request, digests, reporter)
+            planned.append((card, attempt(identify, absent=WeightsError)))
             step.advance(1, card.name)
+    return planned
+
+
+def _tasks(
+    request: RunRequest, digests: FileDigests, reporter: Reporter
+) -> Iterator[tuple[TaskCard, TaskPlan | Problem]]:
     with reporter.task("reading tasks", len(request.tasks)) as step:
-        for task_card in request.tasks:
-            task = attempt(partial(plan_task, task_card, request, digests, reporter), absent=DataError)
-            step.advance(1, task_card.name)
-            for card, backbone in backbones.values():
-                for probe in dict.fromkeys(request.probes or task_card.probes):
-                    for tuned in request.tuned:
-                        outcome = RunOutcome(task_card.name, card.name, probe, tuned, "not run")
-                        yield _cell(outcome, task_card, task, backbone, request)
+        for card in request.tasks:
+            read = partial(plan_task, card, request, digests, reporter)
+            yield card, attempt(read, absent=DataError)
+            step.advance(1, card.name)
+
+
+def _grid(request: RunRequest, digests: FileDigests, reporter: Reporter) -> Iterator[_Cell]:
+    backbones = _backbones(request, digests, reporter)
+    for task_card, task in _tasks(request, digests, reporter):
+        for card, backbone in backbones:
+            for probe in dict.fromkeys(request.probes or task_card.probes):
+                for tuned in request.tuned:
+                    outcome = RunOutcome(task_card.name, card.name, probe, tuned, "not run")
+                    yield _cell(outcome, task_card, task, backbone, request)
 
 
 def _cell(
