@@ -76,10 +76,9 @@ def load(
     or the device is missing.
     """
     if card.loader == "handcrafted":
-        from cytobench.encoders.handcrafted import HandcraftedEncoder
+        from cytobench.encoders.handcrafted.adapter import HandcraftedEncoder
 
-        _handcrafted_identity(card)
-        return HandcraftedEncoder(card)
+        return HandcraftedEncoder(card, _handcrafted_identity(card))
     talk = reporter or _LogReporter()
     weights = _resolve(card, home, digests, download, talk)
     identity = _network_identity(card, weights, precision)
@@ -172,9 +171,9 @@ def _network_identity(card: BackboneCard, weights: _Weights, precision: str | No
 
 
 def _handcrafted_identity(card: BackboneCard) -> dict[str, JSON]:
-    from cytobench.encoders import handcrafted
+    from cytobench.encoders.handcrafted import adapter
 
-    return {**handcrafted.identity(card), "schema": SCHEMA}
+    return {**adapter.identity(card), "schema": SCHEMA}
 
 
 class _LogReporter(SilentReporter):
