@@ -58,6 +58,7 @@ _KNOWN = (
         licence="CC-BY-4.0 as published (attributes: MIT)",
         citation="Acevedo et al., Data in Brief 30 (2020) 105474; attributes: Tsutsui et al., NeurIPS 2023",
         url="https://data.mendeley.com/datasets/snkd93bnjr/1",
+        same_smears_as=("pbc-unlabelled", "bloodmnist"),
         notes=(
             "The attributes need wbcatt_attributes.csv, or pbc_attr_v1_train.csv and its siblings from "
             "https://github.com/apple2373/wbcatt, beside the image folder."
@@ -71,6 +72,7 @@ _KNOWN = (
         licence="CC-BY-4.0 as published",
         citation="Acevedo et al., Data in Brief 30 (2020) 105474",
         url="https://data.mendeley.com/datasets/snkd93bnjr/1",
+        same_smears_as=("pbc", "bloodmnist"),
         notes="For pretraining only: same smears and patients as pbc.",
     ),
     DatasetInfo(
@@ -90,6 +92,7 @@ _KNOWN = (
         licence="MIT",
         citation="Shenggan, BCCD Dataset, 2017",
         url="https://github.com/Shenggan/BCCD_Dataset",
+        same_smears_as=("blood-cell-images", "complete-blood-count"),
     ),
     DatasetInfo(
         name="herlev",

@@ -95,7 +95,7 @@ def _rows(image: Path, points: list[_Point], border: int) -> list[tuple[object, 
             parity,
         )
         for p in points
-        if border <= p.x <= width - border and border <= p.y <= height - border
+        if border <= p.x < width - border and border <= p.y < height - border
     ]
 
 

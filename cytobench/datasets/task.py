@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import polars as pl
 
@@ -16,7 +17,6 @@ from cytobench.cards import TaskCard
 from cytobench.datasets import (
     DATASETS,
     DataWarning,
-    Reader,
     available_tasks,
     find_root,
     import_function,
@@ -27,6 +27,9 @@ from cytobench.datasets.sealing import split_sealed
 from cytobench.datasets.tiles import expand_tiles
 from cytobench.errors import CardError, DataError
 from cytobench.progress import Reporter, SilentReporter
+
+if TYPE_CHECKING:
+    from cytobench.datasets import Reader
 
 __all__ = ["TaskData", "available_tasks", "load_task"]
 
@@ -222,7 +225,7 @@ def _caveats(card: TaskCard, table: pl.DataFrame, classes: tuple[str, ...]) -> l
                 f"class '{name}' has only {n} {card.unit}s in {groups} groups: its recall is unsteady"
             )
     if card.group == "none":
-        said.append(f"{key}s, not patients, are split: scores are optimistic and intervals too narrow")
+        said.append(f"{card.unit}s, not patients, are split: scores are optimistic and intervals too narrow")
     return said
 
 
