@@ -53,7 +53,7 @@ class Index:
 
     def find(self, ids: Ids) -> Positions:
         """Return for ids uint8 [m, 16] their positions in the table, int64 [m], -1 where absent."""
-        return self._find(*_halves(ids))
+        return self._find(*halves(ids))
 
     def _find(self, high: Keys, low: Keys) -> Positions:
         found = np.full(len(high), -1, np.int64)
@@ -82,8 +82,8 @@ class Index:
 
     def ids(self) -> Ids:
         """Return all item ids: uint8 [n, 16], in the order of the table."""
-        halves = np.stack([self.high, self.low], axis=1).astype(">u8")
-        return halves.view(np.uint8).reshape(len(self), 16)
+        pairs = np.stack([self.high, self.low], axis=1).astype(">u8")
+        return pairs.view(np.uint8).reshape(len(self), 16)
 
 
 def empty() -> Index:
@@ -123,7 +123,8 @@ def load(folder: Path) -> Index:
     return Index(tuple(header["shards"]), tuple(header["sizes"]), high, low, shard, row)
 
 
-def _halves(ids: Ids) -> tuple[Keys, Keys]:
+def halves(ids: Ids) -> tuple[Keys, Keys]:
+    """Return ids uint8 [n, 16] as two numbers each, uint64 [n], which sort as the bytes do."""
     pairs = np.ascontiguousarray(ids).view(">u8").astype(np.uint64)
     return np.ascontiguousarray(pairs[:, 0]), np.ascontiguousarray(pairs[:, 1])
 
@@ -131,7 +132,7 @@ def _halves(ids: Ids) -> tuple[Keys, Keys]:
 def _table_of(new: Sequence[NewShard], place: dict[str, int], frame: Index) -> Index:
     """Sort the rows of new shards by id and keep, of equal ones, the first by shard name and row."""
     ordered = sorted(new, key=lambda shard: shard.name)
-    high, low = _halves(np.concatenate([shard.ids for shard in ordered]))
+    high, low = halves(np.concatenate([shard.ids for shard in ordered]))
     shard = np.repeat(np.array([place[s.name] for s in ordered], np.int32), [len(s.ids) for s in ordered])
     row = np.concatenate([np.arange(len(s.ids), dtype=np.int32) for s in ordered])
     order = np.lexsort((low, high))  # stable: equal ids stay in the order of shards and rows
