@@ -57,11 +57,8 @@ def test_the_wheel_ships_every_card_and_only_cards(unpacked: Path) -> None:
 
 
 def test_the_installed_command_reads_the_cards_of_the_wheel(unpacked: Path) -> None:
-    code = (
-        "from cytobench.registry import Registry, shipped_root
-"
-        "print(shipped_root(), len(Registry.load(entry_points=False).tasks))"
-    )
+    code = "from cytobench.registry import Registry, shipped_root as root; "
+    code += "print(root(), len(Registry.load(entry_points=False).tasks))"
     where, count = _python(unpacked, "-c", code).split()
     assert Path(where) == unpacked / "cytobench" / "_cards"
     assert int(count) == len(list((ROOT / "tasks").glob("*.toml")))

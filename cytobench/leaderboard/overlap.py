@@ -11,11 +11,15 @@ def overlap(backbone: BackboneCard, task: TaskCard) -> Overlap:
     """Return how close the declared pretraining sets come to the task's data set.
 
     "same data set": the backbone names it; "same smears": it names a set that shares patients or smears with
-    it, such as other images of one release; "unseen" otherwise; "" where nothing was pretrained.
+    it, such as other images of one release; "unknown": its training sets were not published; "unseen"
+    otherwise; "" where nothing was pretrained.
     """
     if backbone.domain == "none":
         return ""
     if task.dataset_name in backbone.pretrained_on:
         return "same data set"
     kin = set(DATASETS[task.dataset_name].same_smears_as) if task.dataset_name in DATASETS else set()
-    return "same smears" if kin & set(backbone.pretrained_on) else "unseen"
+    if kin & set(backbone.pretrained_on):
+        return "same smears"
+    undisclosed = any(name.startswith("undisclosed") for name in backbone.pretrained_on)
+    return "unknown" if undisclosed or not backbone.pretrained_on else "unseen"

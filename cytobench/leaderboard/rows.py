@@ -9,7 +9,7 @@ from typing import Literal
 import polars as pl
 
 Status = Literal["done", "cached", "failed", "not run"]
-Overlap = Literal["unseen", "same smears", "same data set", ""]
+Overlap = Literal["unseen", "same smears", "same data set", "unknown", ""]
 
 
 @dataclass(frozen=True)

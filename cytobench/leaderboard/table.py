@@ -95,17 +95,19 @@ def _cell(row: Row | None, best: float | None) -> Cell:
     if row.value is None:
         return Cell("failed" if row.status == "failed" else "not run")
     spread = f" ± {100 * row.spread:.1f}" if row.spread is not None else ""
-    marks = {"same data set": "†", "same smears": "‡"}.get(row.overlap, "")
+    marks = {"same data set": "†", "same smears": "‡", "unknown": "?"}.get(row.overlap, "")
     return Cell(f"{100 * row.value:.1f}{spread}", best=row.value == best, marks=marks)
 
 
 def _notes(rows: Sequence[Row], tasks: Sequence[TaskCard]) -> list[str]:
     notes = [_HOW_TO_READ]
-    marks = {row.overlap for row in rows}
+    marks = {row.overlap for row in rows if row.value is not None}
     if "same data set" in marks:
         notes.append("† pretrained on the task's own data set.")
     if "same smears" in marks:
         notes.append("‡ pretrained on other cells of the same smears.")
+    if "unknown" in marks:
+        notes.append("? pretraining sets not published: an overlap can be neither shown nor excluded.")
     notes += _ungrouped(rows, tasks) + _unranked(rows) + _reasons(rows)
     return notes
 

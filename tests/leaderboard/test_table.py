@@ -91,7 +91,7 @@ def test_every_layout_says_who_failed_who_did_not_run_and_why(layout: Layout, fo
         "± 2.0" if form != "latex" else r"$\pm$ 2.0",
         "failed",
         "not run",
-        "HF_TOKEN",
+        "licence page",
         "not patients",
     ):
         assert word in text
