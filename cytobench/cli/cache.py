@@ -24,8 +24,9 @@ def ls(home: HomeOption = None) -> None:
     [dim]Example:[/dim]  cytobench cache ls
     """
     from rich import box
-    from rich.console import Console
     from rich.table import Table
+
+    from cytobench.cli.console import output
 
     store = _store(home)
     spaces = store.ls()
@@ -36,7 +37,7 @@ def ls(home: HomeOption = None) -> None:
         counts = (str(space.dim), f"{space.rows:,}", str(space.shards), readable(space.bytes))
         table.add_row(space.id[:12], _encoder(space.identity), *counts, space.created[:10])
     table.caption = f"{len(spaces)} spaces, {readable(sum(space.bytes for space in spaces))}"
-    Console().print(table)
+    output().print(table)
 
 
 @app.command()

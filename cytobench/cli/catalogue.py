@@ -31,6 +31,7 @@ _PROBES = {
     ),
     "mean-linear": ("mean-pooled bag, then linear", "the null of multiple instance learning", "bag"),
 }
+_WIDTHS = {"name": 18, "data": 8, "unit": 4, "probes": 10, "dim": 4, "domain": 9, "weights": 6}
 
 
 class Kind(StrEnum):
@@ -139,17 +140,11 @@ def _dataset_facts(name: str) -> dict[str, object] | None:
 
 
 def _backbones(registry: Registry) -> Table:
-    table = _table("Backbones", "name", "title", "dim", "domain", "licence", "weights")
+    table = _table("Backbones", "name", "dim", "domain", "weights", "title", "licence")
     for card in registry.backbones.values():
-        gate = " (gated)" if card.gated else ""
-        table.add_row(
-            card.name,
-            card.title,
-            str(card.dim or "-"),
-            card.domain,
-            card.licence,
-            _weights(card.weights) + gate,
-        )
+        gate = ", gated" if card.gated else ""
+        dim = str(card.dim or "-")
+        table.add_row(card.name, dim, card.domain, _weights(card.weights) + gate, card.title, card.licence)
     table.caption = (
         "Also any model of timm (timm:NAME) or open_clip (open_clip:MODEL/PRETRAINED), "
         "and any iBOT checkpoint (ibot:PATH?arch=vit_base_patch16_224)."
@@ -162,17 +157,18 @@ def _weights(uri: str) -> str:
 
 
 def _tasks(registry: Registry, data: tuple[Path, ...]) -> Table:
-    table = _table("Tasks", "name", "title", "unit", "group", "probes", "ranked", "data")
+    table = _table("Tasks", "name", "data", "unit", "probes", "group", "ranked", "title")
     for card in registry.tasks.values():
         table.add_row(
             card.name,
-            card.title,
-            card.unit,
-            card.group if card.group != "none" else "none (cells, not patients)",
-            ", ".join(card.probes),
-            "yes" if card.ranked else "shown",
             _at_hand(card.dataset, card.source, data),
+            card.unit,
+            " ".join(card.probes),
+            card.group if card.group != "none" else "-",
+            "yes" if card.ranked else "shown",
+            card.title,
         )
+    table.caption = "Group: what stays whole in every split; - where no patient or slide is known."
     return table
 
 
@@ -189,9 +185,10 @@ def _at_hand(dataset: object, source: Path | None, data: tuple[Path, ...]) -> st
 def _datasets(data: tuple[Path, ...]) -> Table:
     from cytobench.datasets import DATASETS
 
-    table = _table("Data sets", "name", "title", "licence", "folder", "data")
+    table = _table("Data sets", "name", "data", "folder", "licence", "title")
     for name, info in DATASETS.items():
-        table.add_row(name, info.title, info.licence, " or ".join(info.folders), _at_hand(name, None, data))
+        at_hand = _at_hand(name, None, data)
+        table.add_row(name, at_hand, " or ".join(info.folders), info.licence, info.title)
     return table
 
 
@@ -210,24 +207,33 @@ def _leaderboards(registry: Registry) -> Table:
 
 
 def _fact_sheet(name: str, facts: dict[str, object]) -> Table:
-    table = _table(name, "key", "value")
+    table = _table(name, "key", "value", wrap=True)
     for key, value in facts.items():
         shown = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
         table.add_row(key, shown)
     return table
 
 
-def _table(title: str, *columns: str) -> Table:
+def _table(title: str, *columns: str, wrap: bool = False) -> Table:
+    """Return a table of one-line rows; in a narrow terminal long columns are cut short, not wrapped."""
     from rich import box
     from rich.table import Table
 
     table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", caption_justify="left")
-    for index, column in enumerate(columns):
-        table.add_column(column, overflow="fold", no_wrap=index == 0)
+    for column in columns:
+        long = column in ("title", "licence", "how", "value", "folder")
+        table.add_column(
+            column,
+            no_wrap=not (wrap and long),
+            overflow="fold" if wrap else "ellipsis",
+            ratio=1 if long and not wrap else None,
+            min_width=None if long else _WIDTHS.get(column),
+        )
+    table.expand = not wrap
     return table
 
 
 def _print(table: Table) -> None:
-    from rich.console import Console
+    from cytobench.cli.console import output
 
-    Console().print(table)
+    output().print(table)

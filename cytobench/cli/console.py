@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,13 @@ from rich.text import Text
 from cytobench.progress import Step
 
 _QUIET_SECONDS = 10.0
+_PIPE_WIDTH = 180
+
+
+def output() -> Console:
+    """Return the console for results: as wide as the terminal, or wide enough for tables in a file or pipe."""
+    console = Console()
+    return console if console.is_terminal or os.environ.get("COLUMNS") else Console(width=_PIPE_WIDTH)
 
 
 class _Rate(TextColumn):

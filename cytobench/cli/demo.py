@@ -50,8 +50,7 @@ def demo(
 
 def _show(request: RunRequest, where: Places, out: Path, reporter: ConsoleReporter) -> None:
     """Print the leaderboard and write its files and pictures."""
-    from rich.console import Console
-
+    from cytobench.cli.console import output
     from cytobench.cli.options import load_registry
     from cytobench.leaderboard.collect import is_null, rows_of_card
     from cytobench.leaderboard.figures import scores_figure
@@ -64,7 +63,7 @@ def _show(request: RunRequest, where: Places, out: Path, reporter: ConsoleReport
     rows = rows_of_card(card, backbones=backbones, tasks=tasks, home=where.home, reporter=reporter)
     nulls = frozenset(name for name, one in backbones.items() if is_null(one))
     layout = lay_out(card.title, rows, list(tasks.values()), nulls)
-    Console().print(terminal(layout))
+    output().print(terminal(layout))
     made = write(rows, layout, out, name="leaderboard", command="cytobench demo")
     picture = scores_figure(rows, out / "leaderboard.png", title=card.title)
     sheets = _contact_sheets(request, where, out)

@@ -100,11 +100,10 @@ def _print(rows: list[Row], layout: Layout, style: Format) -> None:
 
         tidy(rows).write_parquet(sys.stdout.buffer)
     elif style is Format.table:
-        from rich.console import Console
-
+        from cytobench.cli.console import output
         from cytobench.leaderboard.render import terminal
 
-        Console().print(terminal(layout))
+        output().print(terminal(layout))
     else:
         typer.echo(_text(rows, layout, style), nl=False)
 

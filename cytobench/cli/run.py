@@ -208,8 +208,7 @@ def compare(request: RunRequest, reporter: ConsoleReporter) -> list[RunOutcome]:
 
 def print_outcomes(outcomes: Sequence[RunOutcome], request: RunRequest, title: str = "Results") -> None:
     """Print the results as one table a task on standard output."""
-    from rich.console import Console
-
+    from cytobench.cli.console import output
     from cytobench.leaderboard.collect import is_null, rows_of_outcomes
     from cytobench.leaderboard.render import terminal
     from cytobench.leaderboard.table import lay_out
@@ -218,7 +217,7 @@ def print_outcomes(outcomes: Sequence[RunOutcome], request: RunRequest, title: s
     tasks = {card.name: card for card in request.tasks}
     rows = rows_of_outcomes(outcomes, backbones, tasks)
     nulls = frozenset(name for name, card in backbones.items() if is_null(card))
-    Console().print(terminal(lay_out(title, rows, list(tasks.values()), nulls)))
+    output().print(terminal(lay_out(title, rows, list(tasks.values()), nulls)))
 
 
 def summarise(outcomes: Sequence[RunOutcome], home: Path, reporter: ConsoleReporter) -> None:
