@@ -56,7 +56,7 @@ class Deposit:
         try:
             content = json.loads(note.read_text(encoding="utf-8"))
             return Provenance(**content)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return Provenance(self.uri)
         except (ValueError, TypeError) as error:
             raise WeightsError(

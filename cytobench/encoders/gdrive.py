@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 import urllib.request
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
@@ -15,6 +16,7 @@ from http.client import HTTPResponse
 from http.cookiejar import CookieJar
 from urllib.parse import parse_qs, quote, urlencode, urljoin, urlsplit
 
+from cytobench.encoders import fetch as fetching
 from cytobench.encoders.deposit import Order, Provenance, safe_name
 from cytobench.encoders.fetch import (
     InterruptedTransferError,
@@ -68,12 +70,7 @@ class _Visit:
         """Follow the pages from the public address to the one that answers with bytes."""
         url = f"{self._base}/download?id={quote(file_id)}&export=download"
         for _ in range(_MAX_PAGES):
-            try:
-                response = request(self.opener, url, {})
-            except InterruptedTransferError as error:
-                host = urlsplit(url).netloc
-                raise self._order.out_of_reach(host, str(error), self._page) from error
-            with response:
+            with self._ask(url) as response:
                 if response.headers.get_content_type() != "text/html":
                     return url
                 if response.headers.get_content_disposition() == "attachment":
@@ -83,6 +80,18 @@ class _Visit:
                 break
             url = following
         raise self.denied("the same page again and again")
+
+    def _ask(self, url: str) -> HTTPResponse:
+        """Get a page, trying again where the trouble may pass."""
+        pauses = list(fetching.PAUSES[:2])
+        while True:
+            try:
+                return request(self.opener, url, {})
+            except InterruptedTransferError as error:
+                if not pauses or not error.reached:
+                    host = urlsplit(url).netloc
+                    raise self._order.out_of_reach(host, str(error), self._page) from error
+                time.sleep(pauses.pop(0))
 
     def _next(self, response: HTTPResponse, url: str) -> str:
         """Return the address behind the warning page; raises WeightsError for any other page."""
@@ -98,14 +107,15 @@ class _Visit:
         for cookie in self._cookies:
             if cookie.name.startswith("download_warning") and cookie.value:
                 return f"{url.partition('?')[0]}?{urlencode({**_query(url), 'confirm': cookie.value})}"
+        if "quota" in f"{seen.title} {seen.complaint}".lower():
+            raise self.denied("its download quota is used up for today")
         raise self.denied(seen.complaint or seen.title or "a page without a title")
 
     def denied(self, reason: str) -> WeightsError:
         """Return the sentence for a page where the file should be."""
-        why = "its download quota is used up for today" if "quota" in reason.lower() else reason.rstrip(".")
         return WeightsError(
-            f"Google Drive does not hand out {self._order.uri} ({why}); try again later, or download "
-            f"{self._page} in a browser and put the file into {self._order.deposit.folder}/."
+            f"Google Drive does not hand out {self._order.uri} ({reason.rstrip('.')}); try again later, or "
+            f"download {self._page} in a browser and put the file into {self._order.deposit.folder}/."
         )
 
 

@@ -28,7 +28,6 @@ from huggingface_hub.errors import (
     HfHubHTTPError,
     HFValidationError,
     LocalEntryNotFoundError,
-    OfflineModeIsEnabled,
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
@@ -94,6 +93,7 @@ class _Hub:
     def pin(self, note: Provenance) -> Provenance:
         """Resolve the revision to a commit and the file to a name, and write both down before any byte."""
         asked = self._address.revision
+        self._require_online()
         try:
             api = HfApi(endpoint=self._endpoint, token=_token() or False)
             info = api.model_info(self._address.repo, revision=asked, timeout=TIMEOUT)
@@ -129,6 +129,7 @@ class _Hub:
     def _permitted(self, remote: Remote, name: str) -> Remote:
         """Ask the hub whether this user may have a file, and for its size and digest."""
         token = _token()
+        self._require_online()
         try:
             about = get_hf_file_metadata(remote.url, token=token or False, timeout=TIMEOUT)
         except Exception as error:
@@ -144,6 +145,10 @@ class _Hub:
         # The hub is shown the token, the storage it redirects to is not.
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         return replace(remote, headers=headers, sha256=remote.sha256 or announced, size=about.size)
+
+    def _require_online(self) -> None:
+        if constants.HF_HUB_OFFLINE:
+            raise self._order.out_of_reach(self._endpoint, "HF_HUB_OFFLINE is set", self._page)
 
     def _copy(self, cached: Path, remote: Remote) -> Received:
         """Take a file of the user's hub cache, whose blobs are named by their SHA-256 when they are large."""
@@ -203,8 +208,7 @@ class _Hub:
             return WeightsError(f"{order.uri!r} is not an address on the hub ({_first_line(error)}).")
         if isinstance(error, HfHubHTTPError) and error.response is not None:
             return self._refused(error.response.status_code)
-        reason = "HF_HUB_OFFLINE is set" if isinstance(error, OfflineModeIsEnabled) else _first_line(error)
-        return order.out_of_reach(self._endpoint, reason, self._page)
+        return order.out_of_reach(self._endpoint, _first_line(error), self._page)
 
     def _refused(self, code: int) -> WeightsError:
         if code not in {401, 403}:

@@ -1,4 +1,4 @@
-"""A server on loopback that plays the Hugging Face hub, a plain web host and Google Drive, faults included."""
+"""A server on loopback that plays the Hugging Face hub, a web host and Google Drive, faults included."""
 
 from __future__ import annotations
 
@@ -215,7 +215,14 @@ class _Handler(BaseHTTPRequestHandler):
             self._refuse(404, "RevisionNotFound", f"Invalid rev id: {asked}")
             return
         siblings = [{"rfilename": file} for file in repo.commits[commit]]
-        body = {"id": name, "modelId": name, "sha": commit, "siblings": siblings, "tags": [], "private": False}
+        body = {
+            "id": name,
+            "modelId": name,
+            "sha": commit,
+            "siblings": siblings,
+            "tags": [],
+            "private": False,
+        }
         self._plain(200, json.dumps(body).encode(), "application/json")
 
     def _resolve(self, path: str) -> None:
@@ -235,7 +242,11 @@ class _Handler(BaseHTTPRequestHandler):
             self._hub_file(repo, commit, repo.commits[commit][file])
 
     def _hub_file(self, repo: Repo, commit: str, content: bytes) -> None:
-        linked = {"X-Repo-Commit": commit, "X-Linked-Etag": etag_of(content), "X-Linked-Size": str(len(content))}
+        linked = {
+            "X-Repo-Commit": commit,
+            "X-Linked-Etag": etag_of(content),
+            "X-Linked-Size": str(len(content)),
+        }
         if not repo.storage:
             behaviour = self.hub.bodies.setdefault(urlsplit(self.path).path, WebFile(content))
             behaviour.content, behaviour.headers = content, linked
@@ -260,7 +271,8 @@ class _Handler(BaseHTTPRequestHandler):
             return
         confirmed = {
             "form": query.get("confirm") == ["t"] and query.get("uuid") == ["u-1"],
-            "cookie": query.get("confirm") == ["k9"] and "download_warning_1=k9" in self.headers.get("Cookie", ""),
+            "cookie": query.get("confirm") == ["k9"]
+            and "download_warning_1=k9" in self.headers.get("Cookie", ""),
             "link": query.get("confirm") == ["x7"],
             "none": True,
         }.get(shared.page, False)
@@ -281,18 +293,22 @@ class _Handler(BaseHTTPRequestHandler):
         self._file(body)
 
     def _warn(self, file_id: str, shared: Drive) -> None:
-        if shared.page == "form":
+        if shared.page == "form" or (shared.page == "form, then quota" and "confirm=" not in self.path):
             inputs = {"id": file_id, "export": "download", "confirm": "t", "uuid": "u-1"}
             hidden = "".join(f'<input type="hidden" name="{k}" value="{v}">' for k, v in inputs.items())
             form = f'<form id="download-form" action="{self.hub.url}/download" method="get">{hidden}</form>'
             self._page("Google Drive - Virus scan warning", form)
         elif shared.page == "cookie":
-            self._page("Google Drive - Virus scan warning", "<p>too large</p>", cookie="download_warning_1=k9")
+            self._page(
+                "Google Drive - Virus scan warning", "<p>too large</p>", cookie="download_warning_1=k9"
+            )
         elif shared.page == "link":
             href = f"/uc?export=download&amp;confirm=x7&amp;id={file_id}"
-            self._page("Google Drive - Virus scan warning", f'<a id="uc-download-link" href="{href}">Download</a>')
-        elif shared.page == "quota":
-            text = '<p class="uc-error-subcaption">Too many users have viewed or downloaded this file recently.</p>'
+            self._page(
+                "Google Drive - Virus scan warning", f'<a id="uc-download-link" href="{href}">Download</a>'
+            )
+        elif "quota" in shared.page:
+            text = '<p class="uc-error-subcaption">Too many users have downloaded this file recently.</p>'
             self._page("Google Drive - Quota exceeded", text)
         else:
             self._page("Google Drive - Access denied", '<p class="uc-error-subcaption">You need access</p>')
