@@ -27,7 +27,7 @@ _PIPE_WIDTH = 180
 
 
 def output() -> Console:
-    """Return the console for results: as wide as the terminal, or wide enough for tables in a file or pipe."""
+    """Return the console for results: as wide as the terminal; in a file or pipe wide enough for tables."""
     console = Console()
     return console if console.is_terminal or os.environ.get("COLUMNS") else Console(width=_PIPE_WIDTH)
 
