@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -35,7 +36,7 @@ class Examples:
         """Return the number of examples."""
         return len(self.samples)
 
-    @property
+    @cached_property
     def group_codes(self) -> Ints:
         """Groups as int64 [n], numbered in the order of their sorted names."""
         return np.unique(np.asarray(self.groups), return_inverse=True)[1].astype(np.int64)

@@ -24,12 +24,16 @@ Pair = tuple[str, str]
 
 @dataclass
 class Extraction:
-    """The features of one benchmark; `problems` says for which task and backbone there are none."""
+    """The features of one benchmark; `problems` says for which task and backbone there are none.
+
+    `rates`: images/s of each encoder that was used, its own time only.
+    """
 
     request: RunRequest
     digests: FileDigests
     reporter: Reporter
     problems: dict[Pair, Problem] = field(default_factory=dict)
+    rates: dict[str, float] = field(default_factory=dict)
     _encoders: dict[str, Encoder | Problem] = field(default_factory=dict)
 
     @property
@@ -58,6 +62,11 @@ class Extraction:
         if backbone.null:
             return np.zeros((len(task.examples), 0), dtype=np.float32)
         return task.examples.pool(self._space(backbone).load(task.items.ids))
+
+    def seconds(self, task: TaskPlan, backbone: BackbonePlan) -> dict[str, float]:
+        """Return the encoder's time for all items of a task, if it was used now, at the rate it had."""
+        rate = self.rates.get(backbone.card.name)
+        return {"encode": len(task.items) / rate} if rate else {}
 
     def _space(self, backbone: BackbonePlan) -> Space:
         if backbone.space_id is None or backbone.identity is None:
@@ -95,6 +104,9 @@ class Extraction:
             )
         )
         if not isinstance(outcome, Problem):
+            self.rates |= {
+                space.encoder: space.images_per_second for space in outcome.spaces if space.computed
+            }
             return
         usable = [plan for plan, _ in ready]
         if len(tasks) > 1:

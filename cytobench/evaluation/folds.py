@@ -6,6 +6,7 @@ import hashlib
 import json
 import warnings
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -107,11 +108,20 @@ def inner_folds(
     `key` names what is tuned (task, outer fold, seed): the folds are drawn from it alone, so that every
     backbone and probe is tuned on the same ones. Fewer than `wanted` are made when there are too few groups.
     """
+    return _inner_folds(labels.tobytes(), groups.tobytes(), key, wanted)
+
+
+@lru_cache(maxsize=512)  # asked for again by every backbone and probe of a task
+def _inner_folds(
+    label_bytes: bytes, group_bytes: bytes, key: tuple[Any, ...], wanted: int
+) -> npt.NDArray[np.int16] | None:
+    labels, groups = (np.frombuffer(raw, dtype=np.int64) for raw in (label_bytes, group_bytes))
     most = min(wanted, len(np.unique(groups)), int(np.bincount(labels).max()))
     for count in range(most, 1, -1):
         for attempt in range(_ATTEMPTS):
             fold = _stratified(labels, groups, count, generator("inner folds", *key, count, attempt))
             if len(np.unique(fold)) == count and _two_classes_everywhere(labels, fold):
+                fold.flags.writeable = False
                 return fold
     return None
 

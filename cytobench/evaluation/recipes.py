@@ -10,12 +10,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from types import MappingProxyType
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from cytobench.evaluation.examples import Ints
+
+if TYPE_CHECKING:
+    from cytobench.probes.linear import LinearPath
 
 Floats = npt.NDArray[np.float64]
 Features = npt.NDArray[np.float32]
@@ -168,59 +171,38 @@ class Linear:
     def inner(self, training: Training, folds: npt.NDArray[np.int16]) -> Iterator[InnerFold]:
         """Solve all C and all inner folds of one scaling together."""
         numbers = np.unique(folds)
-        n_present = len(np.unique(training.labels))
-        whole = [k for k in numbers if len(np.unique(training.labels[folds != k])) == n_present]
-        if whole:
-            yield from self._solve(training, folds, whole)
-        for k in numbers:
-            # An unpenalised intercept of a class without examples has no optimum: such a fold is fitted on
-            # the classes it has, and gives the absent ones probability zero.
-            if k not in whole:
-                yield from self._solve(training, folds, [k])
-
-    def _solve(
-        self, training: Training, folds: npt.NDArray[np.int16], numbers: Sequence[int]
-    ) -> Iterator[InnerFold]:
         masks = np.stack([folds != k for k in numbers])
-        classes = np.unique(training.labels[masks[0]])
-        known = np.isin(training.labels, classes)
-        position = np.searchsorted(classes, training.labels[known])
-        paths = [
-            self._path(training.features[known], position, LINEAR_C, masks[:, known], s)
-            for s in (False, True)
-        ]
+        paths = [self._path(training, LINEAR_C, masks, standardise=scaled) for scaled in (False, True)]
         for index, k in enumerate(numbers):
             rows = np.flatnonzero(folds == k)
-            values = np.zeros((2 * len(LINEAR_C), len(rows), training.n_classes))
-            for c, scaled in product(range(len(LINEAR_C)), (0, 1)):
-                held = paths[scaled].probabilities(training.features[rows], index, c)
-                values[2 * c + scaled][:, classes] = held
-            yield InnerFold(rows, values)
+            held = training.features[rows]
+            both = np.stack([path.path_probabilities(held, index) for path in paths], axis=1)
+            yield InnerFold(rows, both.reshape(-1, *both.shape[2:]))
 
     def predict(self, training: Training, params: Params, test: Features, test_groups: Ints) -> Prediction:
         """Solve to convergence on all training rows at one C."""
-        classes = np.unique(training.labels)
-        position = np.searchsorted(classes, training.labels)
-        everything = np.ones((1, len(position)), dtype=bool)
-        path = self._path(
-            training.features, position, [float(params["C"])], everything, bool(params["standardise"])
-        )
-        values = np.zeros((len(test), training.n_classes))
-        values[:, classes] = path.probabilities(test, 0, 0)
+        everything = np.ones((1, len(training.labels)), dtype=bool)
+        path = self._path(training, [float(params["C"])], everything, standardise=bool(params["standardise"]))
         diagnostics = {
-            "objective": float(np.ravel(path.objective)[0]),
-            "gradient_norm": float(np.ravel(path.gradient_norm)[0]),
-            "converged": bool(np.ravel(path.converged)[0]),
+            "objective": float(path.objective[0, 0]),
+            "gradient_norm": float(path.gradient_norm[0, 0]),
+            "converged": bool(path.converged[0, 0]),
         }
-        return Prediction(values, diagnostics)
+        return Prediction(path.probabilities(test, 0, 0), diagnostics)
 
     @staticmethod
-    def _path(features: Features, labels: Ints, Cs: Sequence[float], masks: Any, standardise: bool) -> Any:
+    def _path(
+        training: Training, Cs: Sequence[float], masks: npt.NDArray[np.bool_], *, standardise: bool
+    ) -> LinearPath:
         from cytobench.probes.linear import fit_path
 
-        n_classes = int(labels.max()) + 1
         return fit_path(
-            features, labels, n_classes=n_classes, Cs=Cs, train_masks=masks, standardise=standardise
+            training.features,
+            training.labels,
+            n_classes=training.n_classes,
+            Cs=Cs,
+            train_masks=masks,
+            standardise=standardise,
         )
 
 

@@ -79,8 +79,10 @@ class SplitResult(_Record):
 class RunResult(_Record):
     """The content of result.json: one backbone on one task under one probe, tuned or not.
 
-    `metrics` holds those that are defined; `ranking` says whether AUROC and average precision were averaged
-    within folds or pooled; `fold_spread` is the standard deviation of the primary metric over folds.
+    `metrics`: those that are defined; `ranking`: whether AUROC and average precision were averaged within
+    folds or pooled; `fold_spread`: standard deviation of the primary metric over folds; `trials`: budget of a
+    search, None for fixed grids and untuned runs; `device`: where the probe was fitted; `precision`: what the
+    encoder computes in; `seconds`: time per stage (`encode`: at the encoder's rate, only if it was used now).
     """
 
     schema_version: Literal[1] = 1

@@ -240,9 +240,8 @@ def _run(run: Run, features: Features, loading: float, extraction: Extraction) -
         metric=task.card.metric,
         key=(task.card.name, run.seed),
     )
-    result, predictions, trials = record_of(
-        run, evaluation, device=PROBE_DEVICE, seconds={"load features": loading}
-    )
+    seconds = {**extraction.seconds(task, run.backbone), "load features": loading}
+    result, predictions, trials = record_of(run, evaluation, device=PROBE_DEVICE, seconds=seconds)
     folds = ledger.task_folder(home, task.card.name) / f"folds-{task.folds.digest[:16]}.parquet"
     ledger.write_table_once(folds, task.folds.table(task.examples))
     return ledger.save_run(home, result, predictions, trials)

@@ -181,9 +181,9 @@ def test_a_split_file_beside_the_card_decides_and_must_name_every_sample(tmp_pat
     folds = outer_folds(_examples(table), split, card_dir=tmp_path)
     assert _by_sample(folds) == dict(listed.iter_rows())
     listed.head(3).write_csv(tmp_path / "split.csv")
-    with pytest.raises(ProtocolError, match="has no fold for g00/3.png"):
+    with pytest.raises(ProtocolError, match=r"has no fold for g00/3\.png"):
         outer_folds(_examples(table), split, card_dir=tmp_path)
-    with pytest.raises(ProtocolError, match=r"none.csv cannot be read"):
+    with pytest.raises(ProtocolError, match=r"none\.csv cannot be read"):
         outer_folds(_examples(table), Split(kind="file", path="none.csv"), card_dir=tmp_path)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from cytobench.evaluation.tuning import search_grid, trial_rows
 
 
 class _Noisy:
-    """A recipe with known answers: candidate `noise` mixes the truth (carried in feature 0) with a constant."""
+    """A recipe with known answers: `noise` mixes the truth (carried in feature 0) with a constant."""
 
     def __init__(self, grid: tuple[float, ...]) -> None:
         self.grid = grid
@@ -103,7 +104,7 @@ def test_poisoned_test_labels_change_neither_parameters_nor_predictions(probe: s
     honest = evaluate(features, examples, folds, recipe, tuned=True, metric="accuracy", key=("t",))
     poisoned = examples.labels.copy()
     poisoned[folds.test(0)] = (poisoned[folds.test(0)] + 1) % 3
-    liar = Examples(**{**vars(examples), "labels": poisoned})
+    liar = replace(examples, labels=poisoned)
     again = evaluate(features, liar, folds, recipe, tuned=True, metric="accuracy", key=("t",))
     assert again.folds[0].params == honest.folds[0].params
     in_first = folds.fold[honest.rows] == 0
@@ -152,7 +153,7 @@ def test_a_class_of_two_groups_can_be_tuned_although_inner_folds_lack_it() -> No
     labels = examples.labels.copy()
     labels[labels == 2] = 1
     labels[[0, 1, 2, 30, 31, 32]] = 2
-    rare = Examples(**{**vars(examples), "labels": labels})
+    rare = replace(examples, labels=labels)
     recipe = recipe_of("linear", null=False, standardise=False, exclude_own_group=False)
     made = _evaluate(features, rare, recipe)
     assert np.isfinite(made.probabilities).all()
@@ -181,7 +182,8 @@ def test_the_null_predictor_repeats_the_training_frequencies() -> None:
 
 
 def test_one_training_group_falls_back_to_the_default_and_says_so() -> None:
-    features, examples = _problem(2)
+    _, examples = _problem(2)
+    features = examples.labels[:, None].astype(np.float32)
     folds = outer_folds(examples, Split(kind="leave-one-group-out"))
     made = evaluate(features, examples, folds, _Noisy((0.1,)), tuned=True, metric="accuracy", key=("t",))
     assert [fold.params for fold in made.folds] == [{"noise": 0.9}] * 2
