@@ -130,8 +130,7 @@ def verify(order: Order, remote: Remote, part: Part) -> Received:
         raise WeightsError(
             f"{order.uri}: expected SHA-256 {remote.sha256} but {remote.host} sent a file with {digest}, "
             "which was thrown away; run again, and if it stays so, ask the publisher or correct sha256 "
-            "in the card "
-            f"(deleting {part.folder} forgets what was trusted before)."
+            f"in the card (deleting {part.folder} forgets what was trusted before)."
         )
     return Received(part, digest)
 

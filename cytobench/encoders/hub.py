@@ -138,8 +138,7 @@ class _Hub:
         if announced and remote.sha256 and announced != remote.sha256:
             raise WeightsError(
                 f"{remote.page} has SHA-256 {announced} where {remote.sha256} is expected; nothing was "
-                "fetched: "
-                f"correct sha256 in the card, or delete {self._order.deposit.folder} to forget the "
+                f"fetched: correct sha256 in the card, or delete {self._order.deposit.folder} to forget the "
                 "earlier file."
             )
         # The hub is shown the token, the storage it redirects to is not.
@@ -194,8 +193,7 @@ class _Hub:
         if missing:
             return WeightsError(
                 f"there is no model {address.repo} at {self._endpoint}, or it is private; correct "
-                "`weights` in "
-                "the card, or set HF_TOKEN to a token that may read it."
+                "`weights` in the card, or set HF_TOKEN to a token that may read it."
             )
         if isinstance(error, RevisionNotFoundError):
             return WeightsError(
@@ -219,8 +217,7 @@ class _Hub:
             return self._gated()
         return WeightsError(
             f"{self._endpoint} refuses {self._address.repo} (HTTP {code}); set HF_TOKEN to a valid read "
-            "token, or "
-            "unset it if the model needs none."
+            "token, or unset it if the model needs none."
         )
 
     def _gated(self) -> WeightsError:
@@ -228,13 +225,11 @@ class _Hub:
         if _token() is None:
             return WeightsError(
                 f"{repo} is gated: accept its licence at {licence}, then set HF_TOKEN to a read token of "
-                "that "
-                "account (or run `hf auth login`) and run the same command again."
+                "that account (or run `hf auth login`) and run the same command again."
             )
         return WeightsError(
             f"{repo} is gated and the token in use (HF_TOKEN, or the one of `hf auth login`) may not "
-            "read it: "
-            f"accept the licence at {licence} with the account of that token, or use another token."
+            f"read it: accept the licence at {licence} with the account of that token, or use another token."
         )
 
 

@@ -57,7 +57,8 @@ def resolve(
 
     `uri` is `hf-hub:OWNER/REPO[@REVISION][:FILE]`, `https://…`, `http://…`, `gdrive:<id>`, `shipped:NAME`, or
     the path of a file relative to `card_dir`. A given `sha256` is always checked; without one, a fetched file
-    is trusted at first use and compared at every later one. Raises WeightsError.
+    is trusted at first use and compared at every later one. With `download` off nothing is fetched. `digests`
+    spares hashing a large file twice. Raises WeightsError, always one sentence that says what to do.
     """
     reporter = reporter or SilentReporter()
     digests = digests or FileDigests(home)
@@ -76,9 +77,8 @@ def _deposited(order: Order, scheme: str, download: bool, digests: Digests) -> R
     if path is None:
         if not download:
             raise WeightsError(
-                f"the weights {order.uri} are not on this machine; `cytobench extract` or `cytobench "
-                "run` with "
-                f"this backbone fetches them, or put the file into {deposit.folder}/ by hand."
+                f"the weights {order.uri} are not on this machine; `cytobench extract` or `cytobench run` "
+                f"with this backbone fetches them, or put the file into {deposit.folder}/ by hand."
             )
         with deposit.alone(order.reporter):
             path, before = deposit.held(), deposit.provenance()
@@ -92,9 +92,8 @@ def _fetched(order: Order, scheme: str, before: Provenance) -> ResolvedWeights:
     note: Provenance = fetcher.fetch(order, before)
     if not order.sha256:
         order.reporter.say(
-            f"{order.uri}: SHA-256 {note.sha256} is recorded and compared at every later use; as "
-            "`sha256` in the "
-            "card it would be checked for everybody"
+            f"{order.uri}: SHA-256 {note.sha256} is recorded and compared at every later use; as `sha256` "
+            "in the card it would be checked for everybody"
         )
     return ResolvedWeights(order.deposit.folder / note.file, note.sha256, note.revision, first_use=True)
 
