@@ -11,6 +11,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -272,8 +273,8 @@ class Space:
         shard, row = index.shard[at], index.row[at]
         order = np.lexsort((row, shard))
         shard, row = shard[order], row[order]
-        starts = np.flatnonzero(np.r_[len(at) > 0, shard[1:] != shard[:-1]][: len(at)]).tolist()
-        pieces = list(zip(starts, [*starts[1:], len(at)], strict=True))
+        edges = [0, *(np.flatnonzero(np.diff(shard)) + 1).tolist(), len(at)]
+        pieces = list(pairwise(edges)) if len(at) else []
         sources = [self._map(index.shards[shard[start]]) for start, _ in pieces]
 
         def copy(piece: tuple[int, int], source: Stored) -> None:
