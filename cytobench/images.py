@@ -94,7 +94,7 @@ def cut(image: RGB, box: Sequence[int] | None, view: View, mpp: float | None = N
         )
     left, top = x + (w - side) // 2, y + (h - side) // 2
     if left >= 0 and top >= 0 and left + side <= width and top + side <= height:
-        return np.ascontiguousarray(image[top : top + side, left : left + side])
+        return image[top : top + side, left : left + side].copy()
     return _padded(image, left, top, side, view.pad)
 
 

@@ -235,6 +235,13 @@ def test_a_window_inside_the_image_is_the_pixels_around_the_box_centre() -> None
     np.testing.assert_array_equal(images.cut(image, None, window), image[12:18, 17:23])
 
 
+def test_a_crop_never_shares_memory_with_its_image() -> None:
+    image = noise(8, 8)
+    crop = images.cut(image, None, View(kind="window", size=8))
+    assert crop.flags.writeable
+    assert not np.shares_memory(crop, image)
+
+
 @settings(max_examples=80, deadline=None)
 @given(
     height=st.integers(1, 9),

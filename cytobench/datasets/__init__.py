@@ -217,7 +217,7 @@ def source_path(card: TaskCard) -> Path:
             f"{card.source}: dataset path '{card.dataset.path}' leaves {bounds}: move the data there, "
             "write the path in full, or say outside = true."
         )
-    return here / wanted
+    return Path(_normal(here / wanted))
 
 
 def is_inside(path: Path, folder: Path) -> bool:

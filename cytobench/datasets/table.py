@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import difflib
 import os.path
 from collections.abc import Mapping, Sequence
@@ -37,7 +38,8 @@ def read(root: Path, *, columns: Mapping[str, str] | None = None, outside: bool 
             'name it so, or map it with columns = { image = "…" }.'
         )
     problems: list[str] = []
-    paths = _image_paths(table["image"].to_list(), root.parent, outside=outside, problems=problems)
+    folder = Path(os.path.normpath(root.absolute())).parent
+    paths = _image_paths(table["image"].to_list(), folder, outside=outside, problems=problems)
     boxes = _boxes(table, problems)
     ready = table.drop(
         [name for name in ("image", "box", *_COORDINATES) if name in table.columns]
@@ -50,7 +52,7 @@ def read(root: Path, *, columns: Mapping[str, str] | None = None, outside: bool 
     if problems:
         refuse(root, problems)
     if "sample" not in ready.columns:
-        ready = ready.with_columns(pl.Series("sample", _names(paths, boxes, root.parent), dtype=pl.String))
+        ready = ready.with_columns(pl.Series("sample", _names(paths, boxes, folder), dtype=pl.String))
     return manifest.conform(ready)
 
 
@@ -66,7 +68,8 @@ def _load(path: Path) -> pl.DataFrame:
         else:
             table = _load_text(path)
     except (pl.exceptions.PolarsError, OSError) as error:
-        raise DataError(f"{path} cannot be read as a table ({error}): correct the file.") from error
+        reason = str(error).partition("\n")[0]
+        raise DataError(f"{path} cannot be read as a table ({reason}): correct the file.") from error
     if table.is_empty():
         raise DataError(f"{path} has no rows: a table needs a header and a line for each image.")
     text = pl.col(pl.String)
@@ -82,6 +85,10 @@ def _load_text(path: Path) -> pl.DataFrame:
         raise DataError(f"{path} is not UTF-8 text ({error}): save it as UTF-8 CSV.") from error
     header = next((line for line in content.splitlines() if line.strip()), "")
     separator = max(_SEPARATORS, key=header.count)
+    names = [name.strip() for name in next(csv.reader([header], delimiter=separator), [])]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise DataError(f"{path} names the column {', '.join(twice)} twice: rename one.")
     lines = content.replace("\r\n", "\n").replace("\r", "\n").lstrip("\n")
     table = pl.read_csv(lines.encode(), separator=separator, infer_schema_length=0)
     return table.rename({name: name.strip() for name in table.columns})
@@ -181,7 +188,7 @@ def _number(text: str | None, where: str, problems: list[str]) -> float | None:
 def _names(paths: Sequence[str | None], boxes: Sequence[list[int] | None], folder: Path) -> list[str]:
     """Name rows by image path (relative to the table, or to what images elsewhere have in common) and box."""
     given = [Path(path) for path in paths if path is not None]
-    bounds = folder.absolute() if all(is_inside(path, folder) for path in given) else _shared_folder(given)
+    bounds = folder if all(is_inside(path, folder) for path in given) else _shared(given)
     stems = [path.relative_to(bounds).as_posix() for path in given]
     return [
         stem if box is None else f"{stem}#{','.join(map(str, box))}"
@@ -189,5 +196,5 @@ def _names(paths: Sequence[str | None], boxes: Sequence[list[int] | None], folde
     ]
 
 
-def _shared_folder(paths: Sequence[Path]) -> Path:
+def _shared(paths: Sequence[Path]) -> Path:
     return Path(os.path.commonpath([path.parent for path in paths]))
