@@ -126,6 +126,8 @@ def read(root: Path, part: str = "cell-type") -> pl.DataFrame:
     if part == "cell-type":
         table = table.drop("bag", "instance_label", "kind")
     folder = str(root.resolve())
-    image = (pl.lit(folder + os.sep) + pl.col("sample").str.replace_all("/", os.sep, literal=True)).alias("image")
+    image = (pl.lit(folder + os.sep) + pl.col("sample").str.replace_all("/", os.sep, literal=True)).alias(
+        "image"
+    )
     group = pl.col("patient").alias("group")
     return manifest.conform(table.with_columns(image, group))

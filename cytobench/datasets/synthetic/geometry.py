@@ -24,7 +24,8 @@ class Blob:
     """An ellipse, or a sausage bent into a kidney, with a rippled outline; lengths in px, angles in radians.
 
     `a` and `b` are half the length and half the width; `bend` is the half-angle of the arc that the
-    sausage's axis follows (0: an ellipse). `ripple` holds complex Fourier coefficients of the relative radius, from the second harmonic on.
+    sausage's axis follows (0: an ellipse). `ripple` holds complex Fourier coefficients of the relative
+    radius, from the second harmonic on.
     """
 
     x: float
@@ -87,11 +88,12 @@ def _level_at(blob: Blob, x: Field, y: Field) -> Field:
 @lru_cache(maxsize=8)
 def _turns(count: int) -> NDArray[np.complex128]:
     order = np.arange(_FIRST_HARMONIC, _FIRST_HARMONIC + count)
-    return np.exp(1j * order[:, None] * np.arange(_DIRECTIONS) * (2.0 * np.pi / _DIRECTIONS))
+    angle = np.arange(_DIRECTIONS) * (2.0 * np.pi / _DIRECTIONS)
+    return np.asarray(np.exp(1j * order[:, None] * angle))
 
 
 def _outline(ripple: tuple[complex, ...]) -> Field:
-    """Return the relative radius in `_DIRECTIONS` directions (negative indices count from the end, as angles do)."""
+    """Return the relative radius in `_DIRECTIONS` directions; negative indices are negative angles."""
     radius = 1.0 + (np.array(ripple) @ _turns(len(ripple))).real
     return np.maximum(radius, 0.3).astype(np.float32)
 

@@ -54,10 +54,10 @@ def _chromatin(style: Chromatin, grain: Grain) -> Field:
     if style == "fine":
         return 0.7 * grain(0) + 0.3 * grain(2)
     if style == "clumped":
-        return np.tanh(2.0 * grain(2)) + 0.25 * grain(0)
+        return np.asarray(np.tanh(2.0 * grain(2)) + 0.25 * grain(0))
     if style == "lacy":
         return 0.6 - 1.3 * np.abs(grain(1)) + 0.4 * grain(0)
-    return 1.1 * np.tanh(2.0 * grain(1)) + 0.7 * grain(3)
+    return np.asarray(1.1 * np.tanh(2.0 * grain(1)) + 0.7 * grain(3))
 
 
 def _spots(
@@ -76,9 +76,7 @@ def _spots(
         field[y0:y1, x0:x1] += (height * down[:, None] * across[None, :]).astype(np.float32)
 
 
-def _inside(
-    level: Field, most: float, count: int, rng: np.random.Generator
-) -> NDArray[np.float64]:
+def _inside(level: Field, most: float, count: int, rng: np.random.Generator) -> NDArray[np.float64]:
     """Return up to `count` random pixel places (x, y) where `level` is below `most`."""
     flat = np.flatnonzero(level.ravel() < most)
     if not len(flat) or not count:
@@ -105,17 +103,18 @@ def _nuclear_texture(scene: Scene, grain: Grain, rng: np.random.Generator) -> Fi
 
 
 def _membrane(level: Field, strength: float) -> Field:
-    return np.float32(strength) * np.exp(-(((level - np.float32(0.92)) / np.float32(0.09)) ** 2))
+    return np.asarray(np.float32(strength) * np.exp(-(((level - np.float32(0.92)) / np.float32(0.09)) ** 2)))
 
 
 def _disc(side: int, x: float, y: float, radius: float) -> Field:
     axis = np.arange(side, dtype=np.float32)
-    return np.hypot(axis[None, :] - np.float32(x), axis[:, None] - np.float32(y)) / np.float32(radius)
+    away = np.hypot(axis[None, :] - np.float32(x), axis[:, None] - np.float32(y))
+    return np.asarray(away / np.float32(radius))
 
 
 def _thickness(level: Field, flatness: float) -> Field:
     dome = np.sqrt(np.clip(1.0 - level * level, 0.0, 1.0))
-    return np.float32(flatness) * (level < 1.0) + np.float32(1.0 - flatness) * dome
+    return np.asarray(np.float32(flatness) * (level < 1.0) + np.float32(1.0 - flatness) * dome)
 
 
 def _cytoplasmic_texture(scene: Scene, grain: Grain, rng: np.random.Generator) -> Field:
@@ -143,9 +142,7 @@ def _organelles(field: Field, scene: Scene, cell: Cell, grain: Grain, rng: np.ra
         _spots(field, places, size, np.full(len(places), -1.5))
 
 
-def _by_rank(
-    texture: Field, inside: NDArray[np.bool_], cover: Field, amounts: NDArray[np.float64]
-) -> Field:
+def _by_rank(texture: Field, inside: NDArray[np.bool_], cover: Field, amounts: NDArray[np.float64]) -> Field:
     """Map `texture` monotonically so that its values `inside` are distributed as the quantiles `amounts`.
 
     Returned is the amount times `cover`, zero where nothing is covered.

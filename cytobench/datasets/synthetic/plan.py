@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 Part = Literal["cell-type", "breast-fna"]
 
-SEED = 20_240_607
+SEED = 3
+"""The first seed by which the breast slides' colours are not related to their labels by chance either."""
+
 SIDES: dict[Part, int] = {"cell-type": 128, "breast-fna": 96}
 """Side of a picture in px."""
 
@@ -30,7 +32,7 @@ _TWO_SLIDES = 16
 _INSTANCES = (20, 40)
 _FRACTIONS = (0.05, 0.60)
 _BENIGN_SHARES = (0.50, 0.15, 0.10, 0.12, 0.13)
-_JITTER = 2.0
+_JITTER = 3.0
 
 
 @dataclass(frozen=True)
@@ -111,23 +113,21 @@ def _cell_type_slides() -> list[Slide]:
         kinds = _rng("cell-type", number, 0).permutation(np.repeat(CELL_TYPES, _PER_CLASS))
         stain = STAINS[number % len(STAINS)]
         name = f"slide-{number:02d}"
-        found.append(
-            Slide("cell-type", number, name, name, None, stain, tuple(str(kind) for kind in kinds))
-        )
+        found.append(Slide("cell-type", number, name, name, None, stain, tuple(str(kind) for kind in kinds)))
     return found
 
 
 def _breast_slides() -> list[Slide]:
-    """One or two slides of each of 32 patients; stains and bag sizes are the same for both labels."""
+    """One or two slides of each of 32 patients; bag sizes are the same for both labels."""
     rng = _rng("breast-fna", 0, 0)
     half = (_PATIENTS + _TWO_SLIDES) // 2
     fractions = rng.permutation(np.linspace(*_FRACTIONS, half))
     sizes = np.linspace(*_INSTANCES, half).round().astype(int)
-    found = []
+    found: list[Slide] = []
     order = {name: iter(rng.permutation(half)) for name in ("benign", "malignant")}
     for patient in range(_PATIENTS):
         label = ("benign", "malignant")[patient % 2]
-        scale = float(np.exp(rng.normal(0.0, 0.05)))
+        scale = float(np.exp(rng.normal(0.0, 0.06)))
         for part in range(2 if patient < _TWO_SLIDES else 1):
             rank = int(next(order[label]))
             fraction = float(fractions[rank]) if label == "malignant" else 0.0
@@ -139,7 +139,7 @@ def _breast_slides() -> list[Slide]:
                     f"P{patient:02d}-{part + 1}",
                     f"P{patient:02d}",
                     label,
-                    STAINS[rank % len(STAINS)],
+                    STAINS[int(rng.integers(len(STAINS)))],
                     kinds,
                     scale,
                 )
@@ -148,7 +148,7 @@ def _breast_slides() -> list[Slide]:
 
 
 def _instances(count: int, fraction: float, rng: np.random.Generator) -> tuple[str, ...]:
-    """Draw the kinds of a bag's cells, of which a share `fraction` (at least one cell, if any) is malignant."""
+    """Draw the kinds of a bag's cells; a share `fraction` is malignant, at least one cell unless it is 0."""
     malignant = max(1, round(count * fraction)) if fraction else 0
     others = rng.choice(BENIGN_KINDS, size=count - malignant, p=_BENIGN_SHARES)
     kinds = rng.permutation(np.concatenate([np.repeat(MALIGNANT_KIND, malignant), others]))
@@ -156,7 +156,7 @@ def _instances(count: int, fraction: float, rng: np.random.Generator) -> tuple[s
 
 
 def render(picture: Picture, look: SlideLook) -> NDArray[np.uint8]:
-    """Return `picture` as uint8 [side, side, 3]; `look` is `picture.slide.look`, passed to draw it once a slide."""
+    """Return `picture` as uint8 [side, side, 3]; `look` is its slide's look, drawn once a slide."""
     from cytobench.datasets.synthetic.paint import dye
     from cytobench.datasets.synthetic.scene import compose
     from cytobench.datasets.synthetic.stains import photograph

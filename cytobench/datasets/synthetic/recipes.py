@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -67,58 +68,66 @@ def _shift(rng: np.random.Generator, blob: Blob, most: float) -> Blob:
 
 
 def _lymphoid(rng: np.random.Generator) -> Cell:
-    nucleus = _oval(rng, 13.0, 16.0, longest=1.15, rough=0.025)
-    rim = rng.uniform(1.15, 1.32)
+    nucleus = _oval(rng, 12.0, 17.5, longest=1.3, rough=0.035)
+    rim = rng.uniform(1.12, 1.4)
     body = replace(nucleus, a=nucleus.a * rim, b=nucleus.b * rim, ripple=ripple(rng, 0.04))
     return Cell(body, (_shift(rng, nucleus, 1.5),), "clumped", flatness=0.8, membrane=0.3)
 
 
 def _monocytoid(rng: np.random.Generator) -> Cell:
-    body = _oval(rng, 29.0, 35.0, longest=1.15, rough=0.07)
-    long = rng.uniform(22.0, 27.0)
+    body = _oval(rng, 25.0, 34.0, longest=1.25, rough=0.07)
+    long = rng.uniform(18.0, 26.0)
     nucleus = Blob(
         0.0,
         0.0,
         float(long),
-        float(rng.uniform(8.5, 11.0)),
+        float(rng.uniform(8.5, 12.5)),
         0.0,
-        float(rng.uniform(0.8, 1.35)),
+        float(rng.uniform(0.35, 1.3)),
         ripple(rng, 0.05),
     )
     return Cell(body, (_shift(rng, nucleus, 3.0),), "lacy", vacuoles=int(rng.integers(2, 7)), flatness=0.6)
 
 
 def _segmented(rng: np.random.Generator) -> Cell:
-    body = _oval(rng, 24.0, 29.0, longest=1.1, rough=0.04)
-    lobes = int(rng.integers(3, 6))
-    spread = rng.uniform(10.5, 13.0)
-    turn = 2.0 * np.pi * rng.uniform(0.62, 0.8) / (lobes - 1)
+    body = _oval(rng, 23.0, 30.0, longest=1.15, rough=0.05)
+    lobes = int(rng.integers(2, 6))
+    spread = rng.uniform(8.5, 13.0)
+    turn = 2.0 * np.pi * min(rng.uniform(0.5, 0.8) / (lobes - 1), 0.42)
     angles = np.arange(lobes) * turn + rng.normal(0.0, 0.08, lobes)
     centres = spread * np.stack([np.cos(angles), np.sin(angles)], axis=1)
     parts = [
-        replace(_oval(rng, 5.8, 7.6, longest=1.5, rough=0.05), x=float(px), y=float(py)) for px, py in centres
+        replace(_oval(rng, 5.6, 8.4 - 0.3 * lobes, longest=1.5, rough=0.05), x=float(px), y=float(py))
+        for px, py in centres
     ]
-    for (px, py), (qx, qy) in zip(centres[:-1], centres[1:], strict=True):
+    for (px, py), (qx, qy) in pairwise(centres):
         length, angle = float(np.hypot(qx - px, qy - py)), float(np.arctan2(qy - py, qx - px))
         parts.append(Blob(float((px + qx) / 2), float((py + qy) / 2), length / 2, 1.5, angle))
     return Cell(body, tuple(parts), "clumped", granules=1.0, flatness=0.8)
 
 
 def _columnar(rng: np.random.Generator) -> Cell:
-    length = rng.uniform(38.0, 46.0)
-    width = rng.uniform(13.5, 17.0)
+    length = rng.uniform(31.0, 45.0)
+    width = rng.uniform(13.5, 18.5)
     bend = rng.uniform(0.05, 0.35)
     body = Blob(0.0, 0.0, float(length), float(width), 0.0, float(bend), ripple(rng, 0.06))
-    size = rng.uniform(0.92, 1.08)
+    size = rng.uniform(0.85, 1.1)
+    ratio = rng.uniform(0.88, 1.08)
     nucleus = Blob(
-        float(rng.uniform(-14.0, -7.0)), 0.0, float(17.5 * size), float(8.5 * size), 0.0, 0.0, ripple(rng, 0.03)
+        float(rng.uniform(-0.35, -0.1) * length),
+        0.0,
+        float(16.0 * size * ratio),
+        float(9.2 * size / ratio),
+        0.0,
+        0.0,
+        ripple(rng, 0.03),
     )
     return Cell(body, (nucleus,), "fine", nucleoli=int(rng.integers(0, 2)), flatness=0.6)
 
 
 def _squamous(rng: np.random.Generator) -> Cell:
-    body = replace(_oval(rng, 37.0, 42.0, longest=1.25, rough=0.02), ripple=_corners(rng))
-    nucleus = _shift(rng, _oval(rng, 6.5, 8.5, longest=1.2, rough=0.03), 6.0)
+    body = replace(_oval(rng, 30.0, 42.0, longest=1.35, rough=0.02), ripple=_corners(rng))
+    nucleus = _shift(rng, _oval(rng, 6.5, 10.5, longest=1.3, rough=0.035), 8.0)
     return Cell(body, (nucleus,), "smooth", flatness=0.95, membrane=0.1)
 
 
@@ -132,13 +141,13 @@ def _corners(rng: np.random.Generator) -> tuple[complex, ...]:
 
 
 def _multinucleate(rng: np.random.Generator) -> Cell:
-    body = _oval(rng, 36.0, 41.0, longest=1.2, rough=0.06)
-    count = int(rng.integers(3, 6))
+    body = _oval(rng, 30.0, 40.0, longest=1.25, rough=0.06)
+    count = int(rng.integers(2, 6))
     angles = np.arange(count) * 2.0 * np.pi / count + rng.normal(0.0, 0.12, count)
-    far = rng.uniform(17.0, 20.0) * rng.uniform(0.9, 1.1, count)
+    far = rng.uniform(10.0, 12.0 + 1.5 * count) * rng.uniform(0.9, 1.1, count)
     nuclei = tuple(
         replace(
-            _oval(rng, 8.0, 9.6, longest=1.25, rough=0.03), x=float(r * np.cos(t)), y=float(r * np.sin(t))
+            _oval(rng, 6.5, 9.6, longest=1.3, rough=0.035), x=float(r * np.cos(t)), y=float(r * np.sin(t))
         )
         for r, t in zip(far, angles, strict=True)
     )
@@ -146,8 +155,8 @@ def _multinucleate(rng: np.random.Generator) -> Cell:
 
 
 def _atypical(rng: np.random.Generator) -> Cell:
-    nucleus = _oval(rng, 19.0, 23.0, longest=1.5, rough=0.09)
-    rim = rng.uniform(1.25, 1.5)
+    nucleus = _oval(rng, 15.0, 22.0, longest=1.7, rough=0.085)
+    rim = rng.uniform(1.2, 1.7)
     body = replace(nucleus, a=nucleus.a * rim, b=nucleus.b * rim, ripple=ripple(rng, 0.07))
     return Cell(
         body,
@@ -160,17 +169,15 @@ def _atypical(rng: np.random.Generator) -> Cell:
 
 
 def _benign_duct(rng: np.random.Generator) -> Cell:
-    nucleus = _oval(rng, 9.0, 11.5, longest=1.25, rough=0.025)
-    rim = rng.uniform(1.3, 1.7)
+    nucleus = _oval(rng, 8.5, 12.5, longest=1.4, rough=0.035)
+    rim = rng.uniform(1.25, 1.7)
     body = replace(nucleus, a=nucleus.a * rim, b=nucleus.b * rim, ripple=ripple(rng, 0.06))
-    return Cell(
-        body, (_shift(rng, nucleus, 3.0),), "fine", nucleoli=int(rng.uniform() < 0.2), flatness=0.6
-    )
+    return Cell(body, (_shift(rng, nucleus, 3.0),), "fine", nucleoli=int(rng.uniform() < 0.35), flatness=0.6)
 
 
 def _malignant_duct(rng: np.random.Generator) -> Cell:
-    nucleus = _oval(rng, 12.0, 17.0, longest=1.5, rough=0.085)
-    rim = rng.uniform(1.2, 1.5)
+    nucleus = _oval(rng, 10.5, 16.0, longest=1.6, rough=0.08)
+    rim = rng.uniform(1.2, 1.6)
     body = replace(nucleus, a=nucleus.a * rim, b=nucleus.b * rim, ripple=ripple(rng, 0.07))
     return Cell(
         body,
@@ -242,7 +249,7 @@ MALIGNANT_KIND = "malignant-duct"
 
 
 def draw_cell(kind: str, rng: np.random.Generator, *, x: float, y: float, nuclear_scale: float = 1.0) -> Cell:
-    """Draw one cell of `kind` centred on (x, y) at a random angle; `nuclear_scale` multiplies nuclear radii."""
+    """Draw a cell of `kind` at (x, y), randomly turned; `nuclear_scale` multiplies nuclear radii."""
     cell = _RECIPES[kind](rng)
     if nuclear_scale != 1.0:
         scaled = tuple(replace(n, a=n.a * nuclear_scale, b=n.b * nuclear_scale) for n in cell.nuclei)

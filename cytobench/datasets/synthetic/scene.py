@@ -1,4 +1,4 @@
-"""Where cells lie in a frame, so that nuclei and cytoplasm cover the same area whatever cell is in the middle."""
+"""Where cells lie in a frame: nuclei and cytoplasm cover like areas whatever cell is in the middle."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Scene:
 
 
 def compose(cell: Cell, side: int, rng: np.random.Generator) -> Scene:
-    """Surround `cell` by neighbours until nuclei and cytoplasm cover shares drawn without looking at `cell`."""
+    """Surround `cell` by neighbours until nuclei and cytoplasm cover shares that ignore what `cell` is."""
     nucleus = union(cell.nuclei, side)
     body = np.full_like(nucleus, OUTSIDE) if cell.body is None else level(cell.body, side)
     pixels = side * side
@@ -77,7 +77,7 @@ def _grown(levels: Field, taken: NDArray[np.bool_], wanted: float) -> Field:
     if not len(levels):
         return levels
     free = levels.min(axis=0)[~taken]
-    count = int(round(wanted)) - int(np.count_nonzero(taken))
+    count = round(wanted) - int(np.count_nonzero(taken))
     if count <= 0:
         return levels / np.float32(_GROWTH[0])
     count = min(count, free.size - 1)
@@ -143,9 +143,7 @@ def _bodies(
     return bodies + _discs(bodies, own, left, side, rng)
 
 
-def _discs(
-    bodies: list[Blob], own: Field, missing: float, side: int, rng: np.random.Generator
-) -> list[Blob]:
+def _discs(bodies: list[Blob], own: Field, missing: float, side: int, rng: np.random.Generator) -> list[Blob]:
     """Cells without a nucleus (red cells, squames) that fill what cytoplasm is still missing."""
     from scipy import ndimage
 

@@ -1,4 +1,4 @@
-"""Stains, and the look of a slide: colours by optical density (Beer-Lambert), illumination, blur and noise."""
+"""Stains, and a slide's look: colour by optical density (Beer-Lambert), illumination, blur, noise."""
 
 from __future__ import annotations
 
@@ -62,12 +62,14 @@ def draw_look(stain: Stain, rng: np.random.Generator) -> SlideLook:
         np.minimum(white, 0.99).astype(np.float32),
         rng.normal(0.0, 0.02, 2).astype(np.float32),
         float(rng.uniform(0.01, 0.05)),
-        float(rng.uniform(0.45, 0.8)),
+        float(rng.uniform(0.5, 1.0)),
         float(rng.uniform(0.8, 1.6)),
     )
 
 
-def photograph(dyes: tuple[Field, Field], tone: Field, look: SlideLook, rng: np.random.Generator) -> NDArray[np.uint8]:
+def photograph(
+    dyes: tuple[Field, Field], tone: Field, look: SlideLook, rng: np.random.Generator
+) -> NDArray[np.uint8]:
     """Return the uint8 [side, side, 3] picture of nuclear and cytoplasmic dye amounts, each [side, side].
 
     `tone` in [0, 1] is each pixel's place between the cytoplasm's two colours.
@@ -76,7 +78,7 @@ def photograph(dyes: tuple[Field, Field], tone: Field, look: SlideLook, rng: np.
 
     nuclear, cytoplasmic = dyes
     side = nuclear.shape[0]
-    focus = look.blur * float(np.exp(rng.normal(0.0, 0.22)))
+    focus = look.blur * float(np.exp(rng.normal(0.0, 0.3)))
     shift = np.exp(rng.normal(0.0, 0.02, 3)).astype(np.float32)
     ramp = np.linspace(-1.0, 1.0, side, dtype=np.float32)
     light = 1.0 + look.tilt[0] * ramp[None, :] + look.tilt[1] * ramp[:, None]

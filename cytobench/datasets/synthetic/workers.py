@@ -20,7 +20,7 @@ _FAILED = "!"
 
 
 def draw_everything(folder: Path, step: Step) -> None:
-    """Draw all pictures of the plan into `folder`, telling `step`; raises OSError when they cannot be written."""
+    """Draw all pictures into `folder`, telling `step`; raises OSError when they cannot be written."""
     count = min(_MOST_WORKERS, _cores())
     if count < 2 or not sys.executable:
         for drawn in _draw_share(folder, 0, 1):
