@@ -10,7 +10,11 @@ import pytest
 from cytobench.datasets import DataWarning, bccd
 from cytobench.errors import DataError
 
-OBJECT = "<object><name>{}</name><bndbox><xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax><ymax>{}</ymax></bndbox></object>"
+OBJECT = (
+    "<object><name>{}</name><bndbox>"
+    "<xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax><ymax>{}</ymax>"
+    "</bndbox></object>"
+)
 
 
 def plant(root: Path, draw: Callable[..., Path], fields: dict[str, list[tuple[object, ...]]]) -> Path:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
+from PIL import Image
 
 from cytobench import images
 from cytobench.cards import TaskCard
@@ -23,9 +25,11 @@ CARDS: dict[str, TaskCard] = {
     for name, card in Registry.load(entry_points=False).tasks.items()
     if isinstance(card.dataset, str) and card.dataset != "synthetic"
 }
+blood_cells = cache(pbc.read)
 REAL = sorted(name for name, card in CARDS.items() if card.dataset != "fnac-2019")
 
 
+@cache
 def load(name: str, folder: Path) -> TaskData:
     card = CARDS[name]
     if not any((folder / part).is_dir() for part in DATASETS[str(card.dataset)].folders):
@@ -102,7 +106,7 @@ def test_all_tasks_of_pbc_seal_the_same_cells(shared_data: Path) -> None:
 
 @pytest.mark.parametrize("attribute", pbc.ATTRIBUTES)
 def test_the_attribute_cards_quote_how_much_the_cell_type_tells(attribute: str, shared_data: Path) -> None:
-    table = pbc.read(shared_data / "pbc").drop_nulls(attribute)
+    table = blood_cells(shared_data / "pbc").drop_nulls(attribute)
     right = sum(max(Counter(cells[attribute]).values()) for _, cells in table.group_by("cell_type"))
     card = CARDS[f"pbc-attribute-{attribute.replace('_', '-')}"]
     assert f"right for {right:,} of {len(table):,} cells" in " ".join(card.known_confounds.split())
@@ -115,3 +119,19 @@ def test_what_the_readmes_forbid_is_not_done() -> None:
         assert not CARDS[name].ranked
     never = {card.dataset for card in CARDS.values() if card.pretrain == "never"}
     assert never == {"herlev", "mendeley-lbc", "oral-cytology", "malaria-bags", "fnac-2019"}
+
+
+def test_breast_aspirates_become_bags_of_48_tiles(tmp_path: Path) -> None:
+    for index in range(10):
+        code = "BM"[index % 2]
+        (tmp_path / "FNAC2019" / code).mkdir(parents=True, exist_ok=True)
+        field = Image.new("RGB", (2048, 1536), (200, 10 * index, 180))
+        field.save(tmp_path / "FNAC2019" / code / f"{code}_{index}.jpg")
+
+    data = load("breast-cancer-fnac", tmp_path)
+
+    assert set(data.table["bag"].value_counts()["count"]) == {48}
+    assert data.table["group"].equals(data.table["bag"].alias("group"))
+    examples = examples_of(data.table, data.classes, "bag")
+    assert len(examples) == 10
+    assert len(outer_folds(examples, data.card.split)) == 5

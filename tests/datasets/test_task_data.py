@@ -254,7 +254,9 @@ def test_a_plugin_may_bring_its_own_reader(
     cells: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "their_reader.py").write_text(
-        "from cytobench.datasets import folder\n\n\ndef read(root, part='cells'):\n    return folder.read(root / part)\n"
+        "from cytobench.datasets import folder\n"
+        "def read(root, part='cells'):\n"
+        "    return folder.read(root / part)\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     foreign = card(
