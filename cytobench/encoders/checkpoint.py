@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import pickle
+import re
 import zipfile
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -158,11 +159,10 @@ def _read_pickle(path: Path, *, mmap: bool) -> Any:
 
 
 def _why_refused(path: Path, error: Exception) -> str:
-    _, found, rest = str(error).partition("Unsupported global: GLOBAL ")
-    if found:
+    refused = re.search(r"GLOBAL (\S+)", str(error))
+    if refused:
         return (
-            f"{path} asks to run code of its own ({rest.split()[0]}), which CytoBench never does; save only "
-            "the "
+            f"{path} asks to run code of its own ({refused[1]}), which CytoBench never does; save only the "
             "state_dict() and use that file."
         )
     return f"{path} is truncated or no checkpoint; {_AGAIN}."

@@ -34,7 +34,7 @@ def build(card: BackboneCard, path: Path | None, reporter: Reporter) -> Built:
     Raises EncoderError for a checkpoint of another architecture, WeightsError for a file that is damaged, is
     no checkpoint, or holds only the other branch.
     """
-    model = _create(card)
+    model = create(card)
     if path is None:
         random_weights.fill(model, card.seed)
     else:
@@ -45,7 +45,8 @@ def build(card: BackboneCard, path: Path | None, reporter: Reporter) -> Built:
     return Built(timm_vit.TimmFeatures(model, card.pooling), timm_vit.feature_dim(model, card.pooling))
 
 
-def _create(card: BackboneCard) -> nn.Module:
+def create(card: BackboneCard) -> nn.Module:
+    """Return the card's ViT without weights, built for images of the card's size; raises EncoderError."""
     options = dict(card.arch_options)
     if card.preprocess is not None:
         options.setdefault("img_size", card.preprocess.size)

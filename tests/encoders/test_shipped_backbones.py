@@ -1,0 +1,64 @@
+"""Every shipped backbone card: complete, pinned, and true about its network."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import torch
+
+from cytobench.cards import BackboneCard
+from cytobench.encoders import ibot, open_clip_model, timm_vit
+from cytobench.encoders.open_clip_model import TowerFeatures
+from cytobench.encoders.timm_vit import TimmFeatures
+from cytobench.registry import Registry
+
+CARDS = Registry.load(entry_points=False).backbones
+NETWORKS = [name for name, card in CARDS.items() if card.loader in ("timm", "open_clip", "ibot")]
+WANTED = (
+    "cytofm-ucla", "ibot-imagenet-vits16", "ibot-imagenet-vitb16", "ibot-imagenet-vitl16", "uni", "uni2-h",
+    "dino-vits16", "dino-vitb16", "dinov2-vits14", "dinov2-vitb14", "dinobloom-s", "dinobloom-b",
+    "clip-vitb16",
+    "biomedclip", "imagenet-vits16", "random-vit-tiny",
+)  # fmt: skip
+
+
+def test_the_promised_backbones_are_there() -> None:
+    assert set(WANTED) <= set(CARDS)
+
+
+@pytest.mark.parametrize("name", CARDS)
+def test_a_card_says_whose_it_is_and_what_it_has_seen(name: str) -> None:
+    card = CARDS[name]
+    assert card.licence
+    assert card.citation
+    assert all(re.fullmatch(r"[a-z0-9][a-z0-9-]*", data_set) for data_set in card.pretrained_on)
+    if card.weights not in ("random", "none") and not card.weights.startswith("shipped:"):
+        assert card.url
+        assert card.pretrained_on
+    if card.gated:
+        assert card.licence_url
+
+
+@pytest.mark.parametrize("name", CARDS)
+def test_weights_on_a_hub_are_pinned_to_a_commit_and_a_file(name: str) -> None:
+    weights = CARDS[name].weights
+    if weights.startswith("hf-hub:"):
+        assert re.fullmatch(r"hf-hub:[\w.-]+/[\w.-]+@[0-9a-f]{40}:[\w.-]+", weights)
+
+
+def _features(card: BackboneCard) -> torch.nn.Module:
+    if card.loader == "open_clip":
+        return TowerFeatures(open_clip_model.create(card)[0], card.pooling)
+    create = ibot.create if card.loader == "ibot" else timm_vit.create
+    return TimmFeatures(create(card), card.pooling)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_network_of_a_card_gives_features_of_its_length(name: str) -> None:
+    card = CARDS[name]
+    assert card.preprocess is not None
+    size = card.preprocess.size
+    with torch.device("meta"):  # shapes without memory or arithmetic, so that even ViT-H takes no time
+        features = _features(card).eval()(torch.empty(2, 3, size, size))
+    assert features.shape == (2, card.dim)
