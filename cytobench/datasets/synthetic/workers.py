@@ -27,17 +27,19 @@ def draw_everything(folder: Path, step: Step) -> None:
             step.advance(drawn)
         return
     read_end, write_end = os.pipe()
-    workers = []
+    workers: list[subprocess.Popen[bytes]] = []
     try:
         with os.fdopen(write_end, "w") as pipe:
-            workers = [_start(folder, share, count, pipe.fileno()) for share in range(count)]
+            workers += [_start(folder, share, count, pipe.fileno()) for share in range(count)]
         with os.fdopen(read_end) as lines:
             for line in lines:
                 _take(line.rstrip("\n"), step)
+        failed = [worker for worker in workers if worker.wait()]
     finally:
         for worker in workers:
             worker.kill()
-    if any(worker.wait() for worker in workers):
+            worker.wait()
+    if failed:
         msg = "a drawing process ended early"
         raise OSError(msg)
 
@@ -53,7 +55,9 @@ def _start(folder: Path, share: int, count: int, pipe: int) -> subprocess.Popen[
     paths = os.pathsep.join([package_home, *filter(None, [os.environ.get("PYTHONPATH")])])
     environment = os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "POLARS_MAX_THREADS": "1"}
     command = [sys.executable, "-m", __name__, str(folder), str(share), str(count)]
-    return subprocess.Popen(command, stdout=pipe, stdin=subprocess.DEVNULL, env=environment)
+    return subprocess.Popen(
+        command, stdout=pipe, stdin=subprocess.DEVNULL, env=environment, start_new_session=True
+    )
 
 
 def _take(line: str, step: Step) -> None:
@@ -80,15 +84,17 @@ def _draw_share(folder: Path, share: int, count: int) -> Iterator[int]:
 def _main(folder: str, share: str, count: str) -> int:
     try:
         for drawn in _draw_share(Path(folder), int(share), int(count)):
-            sys.stdout.write(f"{drawn}\n")
-            sys.stdout.flush()
+            _tell(str(drawn))
     except BrokenPipeError:
         return 1
     except OSError as error:
-        sys.stdout.write(f"{_FAILED}{error.strerror or error}\n")
-        sys.stdout.flush()
+        _tell(f"{_FAILED}{error.strerror or error}")
         return 1
     return 0
+
+
+def _tell(line: str) -> None:
+    os.write(1, f"{line}\n".encode())
 
 
 if __name__ == "__main__":
