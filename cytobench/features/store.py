@@ -279,7 +279,7 @@ class Space:
 
         def copy(piece: tuple[int, int], source: Stored) -> None:
             start, stop = piece
-            out[order[start:stop]] = source[row[start:stop]]
+            out[_as_slice(order[start:stop])] = source[_as_slice(row[start:stop])]
 
         if len(pieces) > 1 and _READERS > 1:
             with ThreadPoolExecutor(_READERS) as pool:
@@ -297,6 +297,13 @@ class Space:
                 except BrokenShardError as error:
                     raise BrokenShardError(str(error), name) from error
             return self._mapped[name]
+
+
+def _as_slice(rows: npt.NDArray[np.integer]) -> slice | npt.NDArray[np.integer]:
+    """Return consecutive positions as a slice, which numpy copies without looking each one up."""
+    first, last = int(rows[0]), int(rows[-1])
+    consecutive = last - first == len(rows) - 1 and bool((np.diff(rows) == 1).all())
+    return slice(first, last + 1) if consecutive else rows
 
 
 def require_finite(features: Features, names: Sequence[str], where: str) -> None:
