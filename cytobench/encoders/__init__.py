@@ -101,8 +101,7 @@ def _network(
     if built.dim not in (0, card.dim):
         raise EncoderError(
             f"{card.name}: the card says dim = {card.dim}, but '{card.arch}' with pooling '{card.pooling}' "
-            "gives "
-            f"{built.dim}; correct dim or pooling in the card."
+            f"gives {built.dim}; correct dim or pooling in the card."
         )
     if built.prepare is not None:
         prepare, key = built.prepare, f"{card.loader}/{card.arch}"

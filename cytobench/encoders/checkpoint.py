@@ -78,8 +78,7 @@ def branch_of(held: Any, branch: str, path: Path) -> tuple[Any, str]:
     if branch not in present:
         raise WeightsError(
             f'{path} holds only the {present[0]} branch, not the {branch}; set branch = "{present[0]}" in '
-            "the "
-            "card if that is the one you want."
+            f"the card, or ?branch={present[0]} after the path, if that is the one you want."
         )
     return held[branch], branch
 

@@ -74,9 +74,8 @@ def _refuse_other_architecture(
     if found is None:
         some = ", ".join(list(state)[:3])
         raise EncoderError(
-            f"{path} holds no plain vision transformer (its weights start with {some}); only iBOT's ViTs "
-            "can be "
-            "loaded this way."
+            f"{path} holds no plain vision transformer (its weights start with {some}); only iBOT's ViTs can "
+            "be loaded this way."
         )
     if found != wanted:
         width, depth, patch = found
@@ -109,6 +108,5 @@ def _fit_position_embeddings(
     state["pos_embed"] = resample_abs_pos_embed(table, new_size=[side, side], num_prefix_tokens=1)
     reporter.warn(
         f"{card.name}: the checkpoint has {table.shape[1]} position embeddings and {wanted.shape[1]} are "
-        "needed "
-        "for this image size; they were resized (bicubic), so features may differ from the authors'"
+        "needed for this image size; they were resized (bicubic), so features may differ from the authors'"
     )

@@ -97,8 +97,7 @@ class NetworkEncoder:
                 )
                 raise EncoderError(
                     f"{self.name} returned {shape} for {len(batch)} images, but its card says dim = "
-                    f"{self.dim}; "
-                    "correct dim or pooling in the card."
+                    f"{self.dim}; correct dim or pooling in the card."
                 )
             result: npt.NDArray[np.float32] = features.float().cpu().numpy()
         bad = int((~np.isfinite(result)).any(axis=1).sum())
@@ -116,8 +115,8 @@ class NetworkEncoder:
         if batch.dtype != np.uint8 or batch.shape[1:] != expected:
             raise EncoderError(
                 f"{self.name} takes prepared crops, uint8 [b, {self._input_size}, {self._input_size}, 3] "
-                "with "
-                f"values 0..255, not {batch.dtype} {list(batch.shape)}; pass them through prepare() first."
+                f"with values 0..255, not {batch.dtype} {list(batch.shape)}; pass them through prepare() "
+                "first."
             )
         pixels = torch.from_numpy(np.require(batch, requirements=["C", "W"])).to(
             self.device, non_blocking=True

@@ -119,8 +119,7 @@ def _check_pooling(card: BackboneCard, tower: nn.Module) -> None:
         has_tokens = has_tokens and tower.pool_type == "tok" and not tower.final_ln_after_pool
     if not has_tokens:
         raise EncoderError(
-            f"{card.name}: the image tower of '{card.arch}' has no tokens that pooling '{card.pooling}' "
-            "could use; "
+            f"{card.name}: the image tower of '{card.arch}' has no tokens for pooling '{card.pooling}'; "
             'set pooling = "head" in the card.'
         )
 

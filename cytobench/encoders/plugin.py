@@ -45,8 +45,7 @@ def build(card: BackboneCard, path: Path | None, reporter: Reporter) -> Built:
     if not isinstance(module, nn.Module) or not (prepare is None or callable(prepare)):
         raise EncoderError(
             f"{card.name}: the loader {card.loader} returned {type(made).__name__}; it must return a torch "
-            "module "
-            "or a pair (module, prepare)."
+            "module or a pair (module, prepare)."
         )
     if prepare is None and card.preprocess is None:
         raise EncoderError(
@@ -67,9 +66,8 @@ def find(card: BackboneCard) -> Any:
         function = getattr(module, attribute)
     except ImportError as error:
         raise EncoderError(
-            f"{card.name}: cannot import the loader {card.loader} ({error}); install the plugin's package "
-            "or put "
-            "its module into the plugin folder."
+            f"{card.name}: cannot import the loader {card.loader} ({error}); install the plugin's package or "
+            "put its module into the plugin folder."
         ) from error
     except AttributeError:
         raise EncoderError(

@@ -76,8 +76,7 @@ def create(card: BackboneCard) -> nn.Module:
     except (TypeError, ValueError, RuntimeError, AssertionError) as error:
         raise EncoderError(
             f"{card.name}: timm cannot build '{card.arch}' with arch_options {dict(card.arch_options)} "
-            f"({error}); "
-            "correct arch_options in the card."
+            f"({error}); correct arch_options in the card."
         ) from error
     _check_pooling(card, model)
     _check_input_size(card, model)

@@ -92,11 +92,12 @@ def _timm_card(uri: str, target: str, options: dict[str, Any]) -> dict[str, Any]
     arch, _, tag = target.partition(".")
     if not is_model(arch):
         raise CardError(_no_timm_model(uri, arch))
-    known: Any = get_pretrained_cfg(target, allow_unregistered=True) if _has_weights(target) else None
-    if known is None and tag:
+    try:
+        known: Any = get_pretrained_cfg(target)
+    except RuntimeError as error:
         raise CardError(
             f"'{uri}': timm has no weights '{tag}' for {arch}; see timm.list_pretrained('{arch}*')."
-        )
+        ) from error
     config = known.to_dict() if known is not None else {}
     pretrained = options.pop("pretrained", True)
     arch_options = {key: options.pop(key) for key in list(options) if key not in _COMMON}
@@ -114,14 +115,6 @@ def _timm_card(uri: str, target: str, options: dict[str, Any]) -> dict[str, Any]
     else:
         raw["domain"] = "none"
     return _with_features(raw, timm_vit.dim_of)
-
-
-def _has_weights(target: str) -> bool:
-    from timm.models import is_model_pretrained, list_pretrained
-
-    return is_model_pretrained(target.partition(".")[0]) and (
-        "." not in target or target in list_pretrained()
-    )
 
 
 def _no_timm_model(uri: str, arch: str) -> str:
