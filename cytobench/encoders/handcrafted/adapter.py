@@ -25,6 +25,7 @@ class HandcraftedEncoder:
     """A set of descriptors as an `Encoder`: everything happens in `prepare`, `encode` only checks."""
 
     static_batch = False
+    prefers_processes = True  # descriptors hold Python's lock, so threads would queue up behind each other
 
     def __init__(self, card: BackboneCard, identity: Mapping[str, JSON]) -> None:
         described = descriptors(card)
