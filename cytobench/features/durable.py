@@ -58,6 +58,15 @@ def flush_folder(folder: Path) -> None:
             os.close(handle)
 
 
+def bytes_under(folder: Path) -> int:
+    """Return the size of all files below `folder`, while others write, rename and remove some."""
+    total = 0
+    for path in folder.rglob("*"):
+        with contextlib.suppress(FileNotFoundError):
+            total += path.stat().st_size if path.is_file() else 0
+    return total
+
+
 def unwritable(folder: Path, error: OSError) -> StoreError:
     """Say in one sentence why `folder` could not be written and what to do."""
     if error.errno in _FULL:

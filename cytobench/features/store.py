@@ -21,7 +21,7 @@ import numpy.typing as npt
 from cytobench.errors import StoreError
 from cytobench.features import index as indexing
 from cytobench.features.description import Description, describe, is_space_name, read_description
-from cytobench.features.durable import unwritable
+from cytobench.features.durable import bytes_under, unwritable
 from cytobench.features.index import Index, NewShard, Positions
 from cytobench.features.items import Ids
 from cytobench.features.shards import (
@@ -210,7 +210,7 @@ class Space:
     def summary(self) -> SpaceSummary:
         """Summarise this space for a listing."""
         index = self.refresh()
-        size = sum(entry.stat().st_size for entry in self.folder.iterdir() if entry.is_file())
+        size = bytes_under(self.folder)
         return SpaceSummary(
             self.id, self.dim, self.identity, self._created, len(index), len(index.shards), size
         )

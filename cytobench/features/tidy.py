@@ -14,7 +14,7 @@ import numpy as np
 
 from cytobench.errors import StoreError
 from cytobench.features import index as indexing
-from cytobench.features.durable import TEMPORARY, unwritable
+from cytobench.features.durable import TEMPORARY, bytes_under, unwritable
 from cytobench.features.index import Index
 from cytobench.features.shards import (
     SUFFIX,
@@ -60,7 +60,7 @@ def tidy(
     remove: ids of spaces, or beginnings that only one has. Raises StoreError for one that is not there and
     where the disk cannot be written; no row that could be read before is lost.
     """
-    before = _bytes(store.folder)
+    before = bytes_under(store.folder)
     doomed = [_named(store, name) for name in remove]
     temporary = broken = joined = joined_into = 0
     try:
@@ -75,18 +75,8 @@ def tidy(
                 step.advance()
     except OSError as error:
         raise unwritable(store.folder, error) from error
-    freed = before - _bytes(store.folder)
+    freed = before - bytes_under(store.folder)
     return Tidied(temporary, broken, joined, joined_into, len(doomed), freed)
-
-
-def _bytes(folder: Path) -> int:
-    total = 0
-    for path in folder.rglob("*"):
-        try:
-            total += path.stat().st_size if path.is_file() else 0
-        except FileNotFoundError:  # others write and rename meanwhile
-            continue
-    return total
 
 
 def _named(store: FeatureStore, name: str) -> Path:
