@@ -55,7 +55,7 @@ def describe(crop: NDArray[np.uint8]) -> NDArray[np.float32]:
     cannot be measured is 0, and `nucleus_found`, `cytoplasm_found` say so.
     """
     seen = segment(_to_working_size(crop))
-    bands = grains(seen.density)
+    bands = grains(seen.density, seen.smooth)
     cytoplasm = seen.cell & ~seen.nucleus
     nucleus_shape, nucleus_centre = describe_shape(seen.nucleus)
     main_shape = nucleus_shape if seen.parts == 1 else describe_shape(seen.main)[0]

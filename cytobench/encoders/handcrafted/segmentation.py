@@ -16,6 +16,7 @@ _LEAST_BLACK = 0.02
 _LEAST_CONTRAST = 0.03
 _SMALLEST = 0.0012
 _OWN_REACH = 0.2
+_CENTRAL_SPREAD = 0.14
 _NUCLEAR_WEIGHTS = (0.65, 0.35)
 
 
@@ -26,10 +27,12 @@ class Segmentation:
     `nucleus` is the central nucleus with all its lobes (or the nuclei of a multinucleate cell), `main` its
     most central connected part, `others` the nuclei of neighbours, `cell` nucleus and cytoplasm, `foreground`
     all that is stained. `parts` counts the connected parts of `nucleus`, `neighbours` those of `others`.
-    `density` is the nuclear stain's optical density, `total` that of the strongest channel.
+    `density` is the nuclear stain's optical density (`smooth`: blurred by 1 px), `total` that of the
+    strongest channel.
     """
 
     density: Density
+    smooth: Density
     total: Density
     foreground: Mask
     nucleus: Mask
@@ -52,7 +55,7 @@ def segment(crop: NDArray[np.uint8]) -> Segmentation:
     nuclei = smooth > _nuclear_threshold(smooth)
     main, nucleus, others, parts, neighbours = _own_nuclei(fill_holes(nuclei & foreground))
     cell = _own_cell(foreground | nucleus, nucleus, others)
-    return Segmentation(density, total, foreground, nucleus, main, others, cell, parts, neighbours)
+    return Segmentation(density, smooth, total, foreground, nucleus, main, others, cell, parts, neighbours)
 
 
 def black_surround(crop: NDArray[np.uint8]) -> Mask | None:
@@ -145,16 +148,17 @@ def _own_nuclei(nuclei: Mask) -> tuple[Mask, Mask, Mask, int, int]:
     empty = np.zeros_like(nuclei)
     if not count:
         return empty, empty, empty, 0, 0
-    y = ((np.arange(height) - (height - 1) / 2) / side)[:, None]
-    x = ((np.arange(width) - (width - 1) / 2) / side)[None, :]
-    flat = labels.ravel()
-    area = np.bincount(flat, minlength=count + 1).astype(np.float64)
-    central = np.exp(-(x * x + y * y) / (2.0 * 0.14**2)).ravel()
-    mass = np.bincount(flat, weights=central, minlength=count + 1)
-    offset = np.hypot(
-        np.bincount(flat, weights=np.broadcast_to(x, nuclei.shape).ravel(), minlength=count + 1),
-        np.bincount(flat, weights=np.broadcast_to(y, nuclei.shape).ravel(), minlength=count + 1),
-    ) / np.maximum(area, 1.0)
+    rows, columns = np.nonzero(labels)
+    part = labels[rows, columns]
+    y = (rows - (height - 1) / 2) / side
+    x = (columns - (width - 1) / 2) / side
+
+    def total(weights: NDArray[np.float64] | None) -> NDArray[np.float64]:
+        return np.bincount(part, weights=weights, minlength=count + 1).astype(np.float64)
+
+    area = total(None)
+    mass = total(np.exp(-(x * x + y * y) / (2.0 * _CENTRAL_SPREAD**2)))
+    offset = np.hypot(total(x), total(y)) / np.maximum(area, 1.0)
     real = area >= _SMALLEST * height * width
     real[0] = False
     if not real.any():

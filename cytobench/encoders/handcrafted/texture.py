@@ -31,11 +31,14 @@ TEXTURE_NAMES = (
 """Names of the numbers `describe_texture` returns."""
 
 
-def grains(density: Density) -> tuple[Density, ...]:
-    """Return differences of Gaussians of `density`: structure of about 1, 2 and 4 px (sd)."""
+def grains(density: Density, smooth: Density) -> tuple[Density, ...]:
+    """Return differences of Gaussians of `density`: structure of about 1, 2 and 4 px (sd).
+
+    `smooth` is `density` blurred by 1 px.
+    """
     from scipy.ndimage import gaussian_filter
 
-    blurred = [density, *(gaussian_filter(density, sd, truncate=2.5) for sd in (1.0, 2.0, 4.0))]
+    blurred = [density, smooth, *(gaussian_filter(density, sd, truncate=2.5) for sd in (2.0, 4.0))]
     return tuple(fine - coarse for fine, coarse in pairwise(blurred))
 
 
