@@ -69,11 +69,14 @@ class Extraction:
         return {"encode": len(task.items) / rate} if rate else {}
 
     def _space(self, backbone: BackbonePlan) -> Space:
-        if backbone.space_id is None or backbone.identity is None:
+        if backbone.space_id is None:
             raise EncoderError(f"The backbone {backbone.card.name} has no features; it sees no image.")
-        return self.store.space(backbone.space_id, dim=backbone.card.dim, identity=backbone.identity)
+        return self.store.space(backbone.space_id, dim=backbone.card.dim)
 
     def _misses(self, task: TaskPlan, backbone: BackbonePlan) -> bool:
+        # A space is first created by extraction, with the width that its encoder really has.
+        if backbone.space_id is None or not (self.store.folder / backbone.space_id).is_dir():
+            return backbone.space_id is not None
         missing = attempt(lambda: bool(self._space(backbone).missing(task.items.ids).any()))
         if isinstance(missing, Problem):
             self.problems[task.card.name, backbone.card.name] = missing

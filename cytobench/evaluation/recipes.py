@@ -7,6 +7,7 @@ ever handed training rows, and the features of the rows to predict: never their 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import product
 from types import MappingProxyType
@@ -22,12 +23,18 @@ if TYPE_CHECKING:
 
 Floats = npt.NDArray[np.float64]
 Features = npt.NDArray[np.float32]
+Weighting = Literal["uniform", "similarity"]
 Params = dict[str, int | float | str | bool]
 
 KNN_NEIGHBOURS = (200, 100, 50, 20, 10, 5, 3, 1)
-KNN_WEIGHTING: tuple[Literal["uniform", "similarity"], ...] = ("uniform", "similarity")
+KNN_WEIGHTING: tuple[Weighting, ...] = ("uniform", "similarity")
 KNN_DEFAULT: Params = {"k": 20, "weighting": "uniform"}
+LINEAR_TOLERANCE, LINEAR_TUNING_TOLERANCE = 1e-6, 1e-4
+"""Relative distance to the optimum of a fit that predicts, and of one that is only compared with others."""
 LINEAR_C = tuple(float(value) for value in np.logspace(-6, 5, 45))
+
+
+_WORTH_THREADS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -118,27 +125,30 @@ class Knn:
 
     def predict(self, training: Training, params: Params, test: Features, test_groups: Ints) -> Prediction:
         """Vote among the nearest training rows."""
-        ks, weightings = [int(params["k"])], [str(params["weighting"])]
-        return Prediction(self._probabilities(training, test, test_groups, ks, weightings)[0, 0])
+        weighting: Weighting = "similarity" if params["weighting"] == "similarity" else "uniform"
+        ks = [int(params["k"])]
+        return Prediction(self._probabilities(training, test, test_groups, ks, [weighting])[0, 0])
 
     def _probabilities(
-        self, training: Training, test: Features, groups: Ints, ks: Sequence[int], weighting: Sequence[str]
+        self,
+        training: Training,
+        test: Features,
+        groups: Ints,
+        ks: Sequence[int],
+        weighting: Sequence[Weighting],
     ) -> Floats:
         from cytobench.probes.knn import knn_probabilities
 
-        possible = [min(k, len(training.labels)) for k in ks]
-        unique = sorted(set(possible))
-        exclusion = {"train_groups": training.groups, "test_groups": groups} if self.exclude_own_group else {}
-        values = knn_probabilities(
+        return knn_probabilities(
             training.features,
             training.labels,
             test,
             n_classes=training.n_classes,
-            ks=unique,
+            ks=ks,
             weighting=weighting,
-            **exclusion,
+            train_groups=training.groups if self.exclude_own_group else None,
+            test_groups=groups if self.exclude_own_group else None,
         )
-        return np.asarray(values)[[unique.index(k) for k in possible]]
 
 
 @dataclass(frozen=True)
@@ -172,7 +182,10 @@ class Linear:
         """Solve all C and all inner folds of one scaling together."""
         numbers = np.unique(folds)
         masks = np.stack([folds != k for k in numbers])
-        paths = [self._path(training, LINEAR_C, masks, standardise=scaled) for scaled in (False, True)]
+        paths = [
+            self._path(training, LINEAR_C, masks, standardise=scaled, tolerance=LINEAR_TUNING_TOLERANCE)
+            for scaled in (False, True)
+        ]
         for index, k in enumerate(numbers):
             rows = np.flatnonzero(folds == k)
             held = training.features[rows]
@@ -192,18 +205,38 @@ class Linear:
 
     @staticmethod
     def _path(
-        training: Training, Cs: Sequence[float], masks: npt.NDArray[np.bool_], *, standardise: bool
+        training: Training,
+        Cs: Sequence[float],
+        masks: npt.NDArray[np.bool_],
+        *,
+        standardise: bool,
+        tolerance: float = LINEAR_TOLERANCE,
     ) -> LinearPath:
         from cytobench.probes.linear import fit_path
 
-        return fit_path(
-            training.features,
-            training.labels,
-            n_classes=training.n_classes,
-            Cs=Cs,
-            train_masks=masks,
-            standardise=standardise,
-        )
+        with _few_threads_for(masks.size * training.features.shape[1]):
+            return fit_path(
+                training.features,
+                training.labels,
+                n_classes=training.n_classes,
+                Cs=Cs,
+                train_masks=masks,
+                standardise=standardise,
+                tolerance=tolerance,
+            )
+
+
+@contextmanager
+def _few_threads_for(products: int) -> Iterator[None]:
+    """Compute with one thread where a product of matrices takes less time than waking the others up."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1 if products < _WORTH_THREADS else before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @dataclass(frozen=True)

@@ -95,14 +95,17 @@ def test_every_run_of_the_grid_has_an_outcome_and_files(undisturbed: tuple[Path,
     assert folds.columns == ["sample", "group", "fold", "trainable"]
 
 
-def test_colours_beat_the_majority_which_is_at_chance(undisturbed: tuple[Path, list[RunOutcome]]) -> None:
+def test_colours_beat_the_majority_which_is_the_same_under_every_probe(
+    undisturbed: tuple[Path, list[RunOutcome]],
+) -> None:
     _, outcomes = undisturbed
     values = {
         (one.backbone, one.probe, one.tuned): one.result.value
         for one in outcomes
         if one.result is not None and one.task == "toy"
     }
-    assert all(value == pytest.approx(1 / 3) for (name, _, _), value in values.items() if name == "majority")
+    assert len({value for (name, _, _), value in values.items() if name == "majority"}) == 1
+    assert values["majority", "knn", False] < 0.45
     assert values["colour", "linear", True] > 0.6
 
 

@@ -88,7 +88,7 @@ def test_the_best_mean_over_inner_folds_wins_and_ties_go_to_the_first() -> None:
     assert tuning is not None
     assert tuning.params == {"noise": 0.3}
     assert tuning.trials[0].value == pytest.approx(1 / 3)
-    assert tuning.trials[2].inner_values == (1.0,) * 5
+    assert tuning.trials[2].inner_values == (1.0,) * 3
     rows = trial_rows(tuning, "0")
     assert [row["chosen"] for row in rows] == [False, True, False]
     sharpest = search_grid(_Noisy((0.9, 0.3, 0.1)), training, inner, "log_loss")
