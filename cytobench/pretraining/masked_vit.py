@@ -86,7 +86,7 @@ class MaskedViT(nn.Module):
         self.register_buffer("keep_rates", keep, persistent=False)
         for side in shape.local_sizes:
             grid = _grid(side, self.patch_size)
-            matrix = position_matrix(self.grid, grid, shape.positions).float()
+            matrix = position_matrix(self.grid, grid, shape.positions).to(torch.get_default_dtype())
             self.register_buffer(f"positions_{grid}", matrix, persistent=False)
 
     @property

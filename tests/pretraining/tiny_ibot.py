@@ -26,22 +26,35 @@ HEAD = HeadShape(out_dim=24, patch_out_dim=20, hidden_dim=40, bottleneck_dim=12)
 
 def make(objective: Objective = Objective(), head: HeadShape = HEAD, vit: ViTShape = VIT) -> IBOT:  # noqa: B008
     torch.manual_seed(0)
-    return IBOT(vit, head, objective).double()
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        return IBOT(vit, head, objective)
+    finally:
+        torch.set_default_dtype(before)
 
 
-def fill_by_formula(module: nn.Module, scale: float = 0.25) -> None:
-    """Give every parameter values that any program can make again: scale * sin(name's sum + 0.7 * position)."""
+def fill_by_formula(module: nn.Module) -> None:
+    """Give every parameter values that any program can make again from its name (norms and lengths near one)."""
     with torch.no_grad():
         for name, parameter in module.named_parameters():
-            phase = sum(name.encode()) % 97
-            values = torch.sin(phase + 0.7 * torch.arange(parameter.numel(), dtype=torch.float64))
-            parameter.copy_((scale * values).view_as(parameter))
+            offset = 1.0 if ("norm" in name or name.endswith("_g")) and not name.endswith("bias") else 0.0
+            phase = float(sum(name.encode()) % 97)
+            parameter.copy_(offset + 0.25 * waves(tuple(parameter.shape), phase))
 
 
 def waves(shape: tuple[int, ...], phase: float) -> Tensor:
-    """Return sin(phase + 0.37 * i + 0.011 * i mod 101) over the flat position i, float64."""
+    """Return sin(phase + 0.37 * i + 0.011 * (i mod 101)) over the flat position i, float64."""
     i = torch.arange(math.prod(shape), dtype=torch.float64)
     return torch.sin(phase + 0.37 * i + 0.011 * (i % 101)).view(shape)
+
+
+def checksums(module: nn.Module) -> dict[str, float]:
+    """Return a number for every parameter that changes when any of its values does."""
+    return {
+        name: float((parameter.detach() * waves(tuple(parameter.shape), 0.5)).sum())
+        for name, parameter in module.named_parameters()
+    }
 
 
 def masks_of(rows: list[list[int]]) -> np.ndarray:
