@@ -69,7 +69,7 @@ def _heading(column: tuple[str, str, bool], rows: Sequence[Row]) -> Heading:
     about = ""
     if scored:
         groups = f", {scored.groups} groups" if scored.groups else ", ungrouped"
-        about = f"n = {scored.n:,}{groups}, {scored.subset[:8]}"
+        about = f"{scored.metric.replace('_', ' ')}, n = {scored.n:,}{groups}, rows {scored.subset[:8]}"
     return Heading(*column, ranked=mine[0].ranked, about=about)
 
 
