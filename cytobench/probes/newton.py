@@ -1,0 +1,318 @@
+"""Preconditioned Newton-CG for many multinomial logistic regressions at once: all folds, along the path of C.
+
+One solve holds every fold: the features are multiplied once per step for all folds and classes together.
+Values of C follow one another from small to large, because the solutions form a smooth curve in log C: the
+next one is extrapolated from the last three, so close that a handful of Hessian products finishes it, where
+solving all values side by side from scratch takes hundreds. Everything is float64, so that the objective's
+digits can be trusted at C = 1e5 too.
+
+Parameters are float64 [F, K, d + 1]: fold, class, weights and (last) the intercept, which is not penalised.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy.linalg import eigvalsh_tridiagonal
+from torch import Tensor
+
+from cytobench.probes.preconditioner import Basis, Preconditioner, precondition
+
+_NEWTON_STEPS = 100
+_CG_STEPS = 300
+_HALVINGS = 30
+_ROUNDING = 1e-12  # relative gaps below this may be float64 noise that no further step reduces
+_FORCING = 0.03  # how far one Newton step's linear system is solved, in the preconditioned norm
+
+
+@dataclass(frozen=True)
+class Problem:
+    """The data of F regressions over the same rows, without C.
+
+    features: float64 [n, d], shared by all folds and never copied; fold f sees
+    (features - offset[f]) * scale[f]. labels: int64 [n]. masks: bool [F, n], True where fold f trains.
+    floor: float64 [F, K, 1], -inf for a class without training rows, else 0. factor: float64 [F], what C is
+    multiplied with (1; 0.5 for two classes, see `fit_path`).
+    """
+
+    features: Tensor
+    labels: Tensor
+    masks: Tensor
+    offset: Tensor
+    scale: Tensor
+    floor: Tensor
+    factor: Tensor
+    basis: Basis
+
+    def take(self, folds: Tensor) -> Problem:
+        """Return the same problem for some folds only."""
+        if len(folds) == len(self.masks):
+            return self
+        per_fold = (self.masks, self.offset, self.scale, self.floor, self.factor)
+        masks, offset, scale, floor, factor = (part[folds] for part in per_fold)
+        return Problem(
+            self.features, self.labels, masks, offset, scale, floor, factor, self.basis.take(folds)
+        )
+
+    def logits(self, parameters: Tensor) -> Tensor:
+        """Return features x weights + intercept: [F, K, n]."""
+        weights = parameters[..., :-1] * self.scale[:, None, :]
+        intercept = parameters[..., -1] - (weights * self.offset[:, None, :]).sum(-1)
+        folds, classes, d = weights.shape
+        products = weights.reshape(folds * classes, d) @ self.features.T
+        return products.view(folds, classes, -1) + intercept[..., None]
+
+    def pull_back(self, residuals: Tensor) -> Tensor:
+        """Apply the transpose of `logits` to residuals [F, K, n]: the parameters' gradient [F, K, d + 1]."""
+        folds, classes, n = residuals.shape
+        products = (residuals.view(folds * classes, n) @ self.features).view(folds, classes, -1)
+        intercept = residuals.sum(-1, keepdim=True)
+        weights = (products - intercept * self.offset[:, None, :]) * self.scale[:, None, :]
+        return torch.cat([weights, intercept], dim=-1)
+
+    def objective(self, parameters: Tensor, logits: Tensor, C: float) -> tuple[Tensor, Tensor]:
+        """Return C * summed cross entropy + 0.5 ||W||^2 [F], and log-sum-exp of the logits [F, 1, n].
+
+        The loss of a row is softplus(log-sum-exp of the other logits minus its own), which keeps its digits
+        when it is tiny and C is huge.
+        """
+        hits = self.labels.expand(len(logits), 1, -1)
+        chosen = logits.gather(1, hits)
+        others = (logits - chosen + self.floor).scatter_(1, hits, -torch.inf)
+        loss = torch.logsumexp(others, dim=1, keepdim=True)
+        loss = torch.logaddexp(loss, torch.zeros_like(loss))
+        total = torch.where(self.masks, loss[:, 0], 0.0).sum(-1)
+        return self.factor * C * total + 0.5 * (parameters[..., :-1] ** 2).sum((1, 2)), chosen + loss
+
+    def gradient(self, parameters: Tensor, probabilities: Tensor, C: float) -> Tensor:
+        """Return the gradient [F, K, d + 1]; probabilities [F, K, n] are zero off the training rows."""
+        hits = self.labels.expand(len(probabilities), 1, -1)
+        residuals = probabilities.scatter(
+            1, hits, 0.0
+        )  # p - 1 of the own class as -(sum of the others): exact
+        residuals.scatter_(1, hits, -residuals.sum(1, keepdim=True))
+        gradient = self.pull_back(residuals) * (self.factor * C)[:, None, None]
+        gradient[..., :-1] += parameters[..., :-1]
+        return gradient
+
+    def curve(self, direction: Tensor, probabilities: Tensor, C: float) -> Tensor:
+        """Return the Hessian times `direction` [F, K, d + 1]."""
+        weighted = self.logits(direction).mul_(probabilities)
+        weighted.addcmul_(probabilities, weighted.sum(1, keepdim=True), value=-1.0)
+        product = self.pull_back(weighted) * (self.factor * C)[:, None, None]
+        product[..., :-1] += direction[..., :-1]
+        return product
+
+
+@dataclass
+class State:
+    """Where every fold stands at one value of C.
+
+    parameters [F, K, d + 1]; logits [F, K, n]; objective, gap, gradient_norm [F]; conditioning [F]: the
+    smallest eigenvalue of the preconditioned Hessian seen, which turns a residual into a bound on the gap.
+    """
+
+    parameters: Tensor
+    logits: Tensor
+    objective: Tensor
+    gap: Tensor
+    gradient_norm: Tensor
+    conditioning: Tensor
+
+    def _parts(self) -> tuple[Tensor, ...]:
+        return tuple(getattr(self, field.name) for field in fields(self))
+
+    def copy(self) -> State:
+        """Return a state that can be changed without changing this one."""
+        return State(*(part.clone() for part in self._parts()))
+
+    def take(self, folds: Tensor) -> State:
+        """Return the state of some folds only, as a copy."""
+        return State(*(part[folds] for part in self._parts()))
+
+    def put(self, folds: Tensor, other: State) -> None:
+        """Overwrite some folds with the state that was taken from them."""
+        for mine, theirs in zip(self._parts(), other._parts(), strict=True):
+            mine[folds] = theirs
+
+
+def _dot(left: Tensor, right: Tensor) -> Tensor:
+    return (left * right).sum((1, 2))
+
+
+def _smallest_ritz_value(alphas: npt.NDArray[np.float64], betas: npt.NDArray[np.float64]) -> float:
+    """Estimate the smallest eigenvalue of the preconditioned Hessian from one fold's CG coefficients."""
+    steps = int((alphas > 0).sum())
+    if steps == 0:
+        return 1.0
+    alphas, betas = alphas[:steps], betas[: steps - 1]
+    diagonal = 1.0 / alphas
+    diagonal[1:] += betas / alphas[:-1]
+    return float(eigvalsh_tridiagonal(diagonal, np.sqrt(betas) / alphas[:-1]).min())
+
+
+@dataclass(frozen=True)
+class _Slope:
+    """What Newton's method needs to know at one point: gradient, curvature and nearly its inverse."""
+
+    probabilities: Tensor
+    gradient: Tensor
+    preconditioner: Preconditioner
+    energy: Tensor  # squared gradient in the preconditioner's norm [F]
+
+    def take(self, folds: Tensor) -> _Slope:
+        return _Slope(
+            self.probabilities[folds],
+            self.gradient[folds],
+            self.preconditioner.take(folds),
+            self.energy[folds],
+        )
+
+
+def _assess(problem: Problem, state: State, C: float) -> _Slope:
+    """Compute gradient and preconditioner at `state` and note its objective and estimated gap in it."""
+    state.objective, normaliser = problem.objective(state.parameters, state.logits, C)
+    probabilities = torch.exp(state.logits + problem.floor - normaliser)
+    probabilities *= problem.masks[:, None, :]
+    gradient = problem.gradient(state.parameters, probabilities, C)
+    preconditioner = precondition(problem.basis, probabilities, problem.factor * C)
+    energy = _dot(gradient, preconditioner(gradient))
+    state.gap = 0.5 * energy / state.conditioning
+    state.gradient_norm = _dot(gradient, gradient).sqrt()
+    return _Slope(probabilities, gradient, preconditioner, energy)
+
+
+def _newton_direction(problem: Problem, slope: _Slope, C: float, enough: Tensor) -> tuple[Tensor, Tensor]:
+    """Solve Hessian x direction = -gradient by conjugate gradients until the residual is below `enough` [F].
+
+    Returns the direction [F, K, d + 1] and the smallest Ritz value [F].
+    """
+    residual = -slope.gradient
+    solution = torch.zeros_like(residual)
+    step = slope.preconditioner(residual)
+    energy = slope.energy
+    running = torch.ones_like(energy, dtype=torch.bool)
+    alphas: list[Tensor] = []
+    betas: list[Tensor] = []
+    for _ in range(_CG_STEPS):
+        product = problem.curve(step, slope.probabilities, C)
+        curvature = _dot(step, product)
+        running = running & (energy > enough) & (curvature > 0)
+        alpha = torch.where(running, energy / curvature.clamp_min(1e-300), 0.0)
+        solution = solution + alpha[:, None, None] * step
+        residual = residual - alpha[:, None, None] * product
+        preconditioned = slope.preconditioner(residual)
+        following = _dot(residual, preconditioned)
+        beta = torch.where(running, following / energy.clamp_min(1e-300), 0.0)
+        alphas.append(alpha)
+        betas.append(beta)
+        energy = torch.where(running, following, energy)
+        if not bool((running & (energy > enough)).any()):
+            break
+        step = preconditioned + beta[:, None, None] * step
+    columns = (torch.stack(coefficients, dim=1).cpu().numpy() for coefficients in (alphas, betas))
+    ritz = [_smallest_ritz_value(alpha, beta) for alpha, beta in zip(*columns, strict=True)]
+    return solution, torch.tensor(ritz, dtype=torch.float64, device=solution.device)
+
+
+def _descend(problem: Problem, state: State, direction: Tensor, slope: Tensor, C: float) -> Tensor:
+    """Move `state` along `direction`, halving the step of each fold whose objective did not fall (Armijo).
+
+    Returns which folds moved, bool [F]; the others stay where they are.
+    """
+    change = problem.logits(direction)
+    size = torch.ones_like(slope)
+    slack = 1e-14 * state.objective.abs()
+    for _ in range(_HALVINGS):
+        parameters = state.parameters + size[:, None, None] * direction
+        logits = state.logits + size[:, None, None] * change
+        objective, _ = problem.objective(parameters, logits, C)
+        fell = objective <= state.objective + 1e-4 * size * slope + slack
+        if bool(fell.all()):
+            break
+        size = torch.where(fell, size, 0.5 * size)
+    state.parameters = torch.where(fell[:, None, None], parameters, state.parameters)
+    state.logits = torch.where(fell[:, None, None], logits, state.logits)
+    return fell
+
+
+def minimise(problem: Problem, state: State, C: float, tolerance: float) -> None:
+    """Bring every fold of `state` (changed in place) to within `tolerance` x objective of its optimum.
+
+    Folds that are there are left out of further work. `state.gap` ends as the estimated distance to the
+    optimal objective: half the squared gradient in the preconditioner's norm over the smallest eigenvalue of
+    the preconditioned Hessian, as conjugate gradients saw it. A fold that could not be improved keeps a gap
+    above the tolerance.
+    """
+    active = torch.arange(len(problem.masks), device=problem.features.device)
+    for _ in range(_NEWTON_STEPS):
+        part, here = problem.take(active), state.take(active)
+        before = here.gap
+        slope = _assess(part, here, C)
+        state.put(active, here)
+        exhausted = (here.gap > 0.5 * before) & (here.gap < _ROUNDING * here.objective)
+        unfinished = ((here.gap > tolerance * here.objective) & ~exhausted).nonzero()[:, 0]
+        if len(unfinished) == 0:
+            return
+        if len(unfinished) < len(active):
+            active, part = active[unfinished], part.take(unfinished)
+            here, slope = here.take(unfinished), slope.take(unfinished)
+        target = 0.2 * tolerance * here.objective * here.conditioning
+        enough = torch.maximum(_FORCING**2 * slope.energy, target)
+        direction, ritz = _newton_direction(part, slope, C, enough)
+        here.conditioning = torch.minimum(ritz, 4.0 * here.conditioning).clamp(1e-12, 1.0)
+        moved = _descend(part, here, direction, _dot(slope.gradient, direction), C)
+        state.put(active, here)
+        active = active[moved]
+        if len(active) == 0:
+            return
+
+
+def _extrapolations(history: Sequence[tuple[float, State]], C: float) -> list[tuple[Tensor, Tensor]]:
+    """Return parameters and logits of the polynomials in log C through the last one, two, three solutions."""
+    guesses = []
+    for count in range(1, len(history) + 1):
+        recent = history[-count:]
+        places = [math.log(place) for place, _ in recent]
+        coefficients = [
+            math.prod((math.log(C) - b) / (a - b) for j, b in enumerate(places) if j != i)
+            for i, a in enumerate(places)
+        ]
+        pairs = [(c, state) for c, (_, state) in zip(coefficients, recent, strict=True)]
+        parameters = sum((c * s.parameters for c, s in pairs), torch.zeros(()))
+        guesses.append((parameters, sum((c * s.logits for c, s in pairs), torch.zeros(()))))
+    return guesses
+
+
+def _predict(problem: Problem, history: Sequence[tuple[float, State]], C: float) -> State:
+    """Return, for every fold, the extrapolation along the path with the lowest objective at C."""
+    state = history[-1][1].copy()
+    state.objective, _ = problem.objective(state.parameters, state.logits, C)
+    for parameters, logits in _extrapolations(history, C)[1:]:
+        objective, _ = problem.objective(parameters, logits, C)
+        better = (objective < state.objective)[:, None, None]
+        state.objective = torch.minimum(objective, state.objective)
+        state.parameters = torch.where(better, parameters, state.parameters)
+        state.logits = torch.where(better, logits, state.logits)
+    return state
+
+
+def follow_path(problem: Problem, start: Tensor, Cs: Sequence[float], tolerance: float) -> Iterator[State]:
+    """Yield the solution of every fold at each of `Cs` (increasing), starting from parameters `start`.
+
+    The states that are yielded must not be changed: later ones are extrapolated from them.
+    """
+    ones = torch.ones(len(start), dtype=start.dtype, device=start.device)
+    history: list[tuple[float, State]] = []
+    state = State(start, problem.logits(start), ones, ones, ones, ones)
+    for C in Cs:
+        state = _predict(problem, history, C) if history else state.copy()
+        state.gap = torch.full_like(state.gap, torch.inf)
+        minimise(problem, state, C, tolerance)
+        history = [*history[-2:], (C, state)]
+        yield state
