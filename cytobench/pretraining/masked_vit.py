@@ -80,9 +80,10 @@ class MaskedViT(nn.Module):
         for parameter in (self.cls_token, self.pos_embed):
             nn.init.trunc_normal_(parameter, std=0.02)  # timm starts class tokens at 1e-6
         self.masked_embed = nn.Parameter(torch.zeros(1, self.embed_dim)) if student and masked else None
-        rates = torch.linspace(0, shape.drop_path if student else 0.0, len(self.blocks)).tolist()
-        self.drop_rates: tuple[float, ...] = tuple(rates)
-        keep = 1 - torch.tensor(rates)[:, None, None]
+        deepest = shape.drop_path if student else 0.0
+        last = max(1, len(self.blocks) - 1)
+        self.drop_rates = tuple(deepest * depth / last for depth in range(len(self.blocks)))
+        keep = 1 - torch.tensor(self.drop_rates)[:, None, None]
         self.register_buffer("keep_rates", keep, persistent=False)
         for side in shape.local_sizes:
             grid = _grid(side, self.patch_size)

@@ -38,7 +38,10 @@ def test_three_steps_repeat_the_published_code(head: str) -> None:
     optimizer = optim.adamw(optim.parameter_groups(model.student))
     optim.set_rates(optimizer, lr=RECIPE.lr, weight_decay=RECIPE.weight_decay)
     spans = {"epochs": RECIPE.epochs, "warmup_epochs": RECIPE.warmup_epochs}
-    cls_temps, patch_temps = teacher_temperatures(0.04, 0.07, **spans), teacher_temperatures(0.05, 0.08, **spans)
+    cls_temps, patch_temps = (
+        teacher_temperatures(0.04, 0.07, **spans),
+        teacher_temperatures(0.05, 0.08, **spans),
+    )
     for step in range(RECIPE.steps):
         masks = Masks.of(index_masks(tokens(step), dtype=np.float64))
         losses = model(*images(step), masks, tiny_ibot.temperatures(cls_temps[step], patch_temps[step]))
@@ -86,7 +89,9 @@ def test_patch_centre_is_the_mean_score_without_computing_all_scores(shared: boo
     torch.testing.assert_close(model.centres.patch[0], 0.1 * scores.mean(0), rtol=0, atol=1e-15)
 
 
-@pytest.mark.parametrize("objective", [Objective(), Objective(patch_centre="masked"), Objective(centring="sinkhorn")])
+@pytest.mark.parametrize(
+    "objective", [Objective(), Objective(patch_centre="masked"), Objective(centring="sinkhorn")]
+)
 def test_a_padded_index_list_changes_nothing(objective: Objective) -> None:
     plain, padded = tiny_ibot.make(objective), tiny_ibot.make(objective)
     _, _, masks = tiny_ibot.batch(3, 0)
@@ -208,7 +213,9 @@ class _NoWaiting(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-@pytest.mark.parametrize("objective", [Objective(), Objective(centring="sinkhorn"), Objective(patch_centre="masked")])
+@pytest.mark.parametrize(
+    "objective", [Objective(), Objective(centring="sinkhorn"), Objective(patch_centre="masked")]
+)
 def test_a_step_never_waits_for_the_device(objective: Objective) -> None:
     model = tiny_ibot.make(objective, vit=replace(tiny_ibot.VIT, drop_path=0.2))
     crops, local, masks = tiny_ibot.batch(3, 0)
