@@ -115,11 +115,11 @@ class ConsoleReporter:
 
     def say(self, text: str) -> None:
         """Print one line above the bars."""
-        self.console.print(text, highlight=False)
+        self.console.print(text, highlight=False, soft_wrap=True)
 
     def warn(self, text: str) -> None:
         """Print one line above the bars, in yellow."""
-        self.console.print(Text(text, style="yellow"))
+        self.console.print(Text(text, style="yellow"), soft_wrap=True)
 
     def _bars(self) -> Progress:
         return Progress(

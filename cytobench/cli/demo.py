@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from cytobench.evaluation.run import RunRequest
 
 _BOARD = "demo"
-_PICTURED = ("synthetic-cell-type", "synthetic-breast-fna")
+_PICTURED = {"synthetic-cell-type": "label", "synthetic-breast-fna": "kind"}
 
 
 def demo(
@@ -81,5 +81,5 @@ def _contact_sheets(request: RunRequest, where: Places, out: Path) -> list[Path]
     for task in request.tasks:
         if task.name in _PICTURED:
             data = load_task(task, data_dirs=where.data, home=where.home)
-            made.append(contact_sheet(data.table, out / f"{task.name}.png"))
+            made.append(contact_sheet(data.table, out / f"{task.name}.png", column=_PICTURED[task.name]))
     return made

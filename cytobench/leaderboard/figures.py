@@ -44,9 +44,9 @@ def scores_figure(rows: Sequence[Row], path: Path, *, title: str) -> Path | None
         axis.set_visible(False)
     marks = [Line2D([], [], marker="D", ls="", color=colours[probe], label=probe) for probe in probes]
     folds = Line2D([], [], marker=".", ls="", color="grey", label="one fold")
-    figure.legend(handles=[*marks, folds], loc="lower right", ncols=len(marks) + 1, frameon=False)
+    figure.legend(handles=[*marks, folds], loc="upper right", ncols=len(marks) + 1, frameon=False)
     figure.suptitle(title, x=0.02, ha="left", weight="bold")
-    figure.tight_layout(rect=(0, 0.03, 1, 1))
+    figure.tight_layout(rect=(0, 0, 1, 0.99))
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=150)
     plt.close(figure)

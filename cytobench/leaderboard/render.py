@@ -38,26 +38,26 @@ def terminal(layout: Layout) -> RenderableType:
     from rich.text import Text
 
     tasks = dict.fromkeys(heading.task for heading in layout.headings)
-    tables = [_task_table(layout, task) for task in tasks]
+    tables = [part for task in tasks for part in _task_table(layout, task)]
     notes = [Text(note, style="dim") for note in layout.notes]
     return Group(Text(layout.title, style="bold"), *tables, *notes)
 
 
-def _task_table(layout: Layout, task: str) -> RenderableType:
+def _task_table(layout: Layout, task: str) -> tuple[RenderableType, RenderableType]:
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
     places = [i for i, heading in enumerate(layout.headings) if heading.task == task]
     about = next((layout.headings[i].about for i in places if layout.headings[i].about), "no results")
-    table = Table(title=f"{task}  [dim]{about}[/dim]", box=box.SIMPLE_HEAD, title_justify="left")
+    table = Table(box=box.SIMPLE_HEAD)
     table.add_column("backbone", no_wrap=True)
     for i in places:
         table.add_column(layout.headings[i].short, justify="right")
     for name, cells in layout.lines:
         shown = [cells[i] for i in places]
         table.add_row(name, *(Text(c.text + c.marks, style=_style(c)) for c in shown))
-    return table
+    return Text.assemble("\n", (task, "bold cyan"), f"  {about}"), table
 
 
 def _style(cell: Cell) -> str:

@@ -50,7 +50,7 @@ class Layout:
 
 
 def lay_out(title: str, rows: Sequence[Row], tasks: Sequence[TaskCard], nulls: frozenset[str]) -> Layout:
-    """Arrange `rows`: backbones by their mean over ranked columns, then nulls, then those without a score."""
+    """Arrange `rows`: backbones by their mean over the ranked columns, then nulls, then those without a score."""
     by_place = {(row.backbone, *row.column): row for row in rows}
     columns = list(dict.fromkeys(row.column for row in rows))
     headings = tuple(_heading(column, rows) for column in columns)
@@ -75,9 +75,10 @@ def _heading(column: tuple[str, str, bool], rows: Sequence[Row]) -> Heading:
 
 def _order(rows: Sequence[Row], nulls: frozenset[str]) -> list[str]:
     names = list(dict.fromkeys(row.backbone for row in rows))
+    counted = [row for row in rows if row.ranked and row.value is not None] or rows
 
     def key(name: str) -> tuple[int, float, str]:
-        scores = [row.value for row in rows if row.backbone == name and row.ranked and row.value is not None]
+        scores = [row.value for row in counted if row.backbone == name and row.value is not None]
         mean = sum(scores) / len(scores) if scores else -1.0
         kind = 2 if not scores else 0 if name not in nulls else 1
         return kind, -mean, name
