@@ -50,7 +50,7 @@ class Layout:
 
 
 def lay_out(title: str, rows: Sequence[Row], tasks: Sequence[TaskCard], nulls: frozenset[str]) -> Layout:
-    """Arrange `rows`: backbones by their mean over the ranked columns, then nulls, then those without a score."""
+    """Arrange `rows`: backbones by mean over ranked columns, then nulls, then those without a score."""
     by_place = {(row.backbone, *row.column): row for row in rows}
     columns = list(dict.fromkeys(row.column for row in rows))
     headings = tuple(_heading(column, rows) for column in columns)
