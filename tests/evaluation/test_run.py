@@ -347,3 +347,15 @@ def test_killed_and_resumed_equals_undisturbed(
     outcomes = benchmark(request(cells, home, "colour", "majority", tasks=tasks))
     assert {one.status for one in outcomes} <= {"done", "cached", "not run"}
     assert predictions(home) == predictions(undisturbed[0])
+
+
+@pytest.mark.slow
+def test_two_processes_on_one_home_share_its_results(
+    cells: Path, home: Path, undisturbed: tuple[Path, list[RunOutcome]]
+) -> None:
+    children = [
+        subprocess.Popen(_child(cells, home, "colour", "majority"), env=_environment()) for _ in range(2)
+    ]
+    assert [child.wait() for child in children] == [0, 0]
+    assert predictions(home) == predictions(undisturbed[0])
+    assert ledger.stored_failures(home) == []
