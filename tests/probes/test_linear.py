@@ -6,6 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
@@ -236,6 +237,19 @@ def test_path_probabilities_are_those_of_each_c(table):
 
 def test_default_c_is_that_of_uni_and_dinobloom():
     assert default_C(768, 8) == pytest.approx(61.44)
+
+
+@pytest.mark.gpu
+def test_gpu_finds_the_same_optimum(table):
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device here")
+    features, labels, masks = table()
+    arguments = {"n_classes": 4, "Cs": CS, "train_masks": masks, "standardise": True, "tolerance": 1e-12}
+    paths = [fit_path(features, labels, device=device, **arguments) for device in ("cpu", "cuda")]
+    np.testing.assert_allclose(paths[0].objective, paths[1].objective, rtol=1e-9)
+    np.testing.assert_allclose(
+        paths[0].path_probabilities(features, 0), paths[1].path_probabilities(features, 0), atol=1e-5
+    )
 
 
 def test_bad_input_is_one_sentence(table):
