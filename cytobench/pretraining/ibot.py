@@ -219,21 +219,25 @@ class IBOT(nn.Module):
     @torch.no_grad()
     def _teach(self, crops: Tensor, masks: Masks | None, temperatures: Temperatures) -> _Target:
         """Return the teacher's probabilities for class tokens [G * B, K] and masked patches [P, K2]."""
-        tokens = self.teacher.backbone([Crops(crops)])[0]
-        n_cls, head = tokens.cls.shape[0], self.teacher.head
+        n_cls, head, backbone = crops.shape[0], self.teacher.head, self.teacher.backbone
         if masks is None:
-            scores, _ = head.scores(head(tokens.cls), n_cls)
+            scores, _ = head.scores(head(backbone.select([Crops(crops)], None)), n_cls)
             return self._target(scores, None, scores.new_empty(0), None, temperatures)
-        patches = tokens.patches.flatten(0, 1)
-        if self.objective.patch_centre == "masked" or self.objective.centring == "sinkhorn":
-            unit = head(torch.cat([tokens.cls, patches.index_select(0, masks.patch_index)]))
-            counted = unit[n_cls:] * (masks.weight > 0)[:, None]
-        else:
-            every = head(torch.cat([tokens.cls, patches]))
+        if self._counts_all_patches:
+            tokens = backbone([Crops(crops)])[0]
+            every = head(torch.cat([tokens.cls, tokens.patches.flatten(0, 1)]))
             counted = every[n_cls:]
             unit = torch.cat([every[:n_cls], counted.index_select(0, masks.patch_index)])
+        else:
+            unit = head(backbone.select([Crops(crops)], masks.patch_index))
+            counted = unit[n_cls:] * (masks.weight > 0)[:, None]
         scores, patch_scores = head.scores(unit, n_cls)
         return self._target(scores, patch_scores, counted, masks, temperatures)
+
+    @property
+    def _counts_all_patches(self) -> bool:
+        """Whether the teacher's MLP must see every patch; Sinkhorn has no centre that would need them."""
+        return self.objective.patch_centre == "all" and self.objective.centring == "ema"
 
     def _target(
         self,
@@ -263,9 +267,8 @@ class IBOT(nn.Module):
             else:
                 weight = self.teacher.head.last_layer2.weight().to(cls.dtype)
                 patch_scores = torch.mv(weight, counted.sum(dim=0).to(cls.dtype))
-                everything = self.objective.patch_centre == "all" and self.objective.centring == "ema"
                 rows = cls.new_full((), float(counted.shape[0]))
-                patch_count = rows if everything else (masks.weight > 0).sum().to(cls.dtype)
+                patch_count = rows if self._counts_all_patches else (masks.weight > 0).sum().to(cls.dtype)
             return TeacherSums(
                 cls_scores=scores.to(cls.dtype).sum(dim=0),
                 cls_probabilities=cls.sum(dim=0),
@@ -282,11 +285,6 @@ class IBOT(nn.Module):
         groups = [Crops(global_crops, None if masks is None else masks.tokens)]
         if local_crops is not None:
             groups.append(Crops(local_crops))
-        tokens = self.student.backbone(groups)
-        rows = [group.cls for group in tokens]
-        n_cls = sum(len(part) for part in rows)
-        if masks is not None:
-            rows.append(tokens[0].patches.flatten(0, 1).index_select(0, masks.patch_index))
+        tokens = self.student.backbone.select(groups, None if masks is None else masks.patch_index)
         head = self.student.head
-        cls_scores, patch_scores = head.scores(head(torch.cat(rows)), n_cls)
-        return cls_scores, patch_scores
+        return head.scores(head(tokens), sum(len(group.images) for group in groups))

@@ -97,18 +97,22 @@ class MaskedViT(nn.Module):
 
     def forward(self, groups: Sequence[Crops]) -> list[Tokens]:
         """Return the tokens of each group of crops, in the order given; sizes must have been announced."""
-        embedded = [self._embed(crops) for crops in groups]
-        layout: Layout = tuple((x.shape[0], x.shape[1]) for x in embedded)
-        tokens = torch.cat([x.flatten(0, 1) for x in embedded])
-        keep = self._draw_depth(sum(images for images, _ in layout), tokens)
-        for i, block in enumerate(self.blocks):
-            tokens = block(tokens, layout, None if keep is None else keep[i])
-        tokens = self.norm(tokens)
+        tokens, layout = self._pack(groups)
+        tokens = self._run(tokens, layout, None)
         parts = torch.split(tokens, [images * length for images, length in layout])
         return [
             _as_tokens(part.view(images, length, -1))
             for part, (images, length) in zip(parts, layout, strict=True)
         ]
+
+    def select(self, groups: Sequence[Crops], patch_index: Tensor | None) -> Tensor:
+        """Return the class tokens of all crops and some patches of the first group, [crops + P, D].
+
+        patch_index: int64 [P], positions in the first group's flattened [n * N]. Equal to picking them from
+        `forward`, but the last block's MLP and all their gradients are computed for these tokens alone.
+        """
+        tokens, layout = self._pack(groups)
+        return self._run(tokens, layout, _rows(layout, patch_index, tokens.device))
 
     def timm_state(self) -> dict[str, Tensor]:
         """Return the weights under timm's names, without the mask embedding."""
@@ -132,6 +136,21 @@ class MaskedViT(nn.Module):
                 f"({len(wrong)} such names); choose the architecture and image size they were made for."
             )
         self.load_state_dict(given)
+
+    def _pack(self, groups: Sequence[Crops]) -> tuple[Tensor, Layout]:
+        embedded = [self._embed(crops) for crops in groups]
+        layout = tuple((x.shape[0], x.shape[1]) for x in embedded)
+        return torch.cat([x.flatten(0, 1) for x in embedded]), layout
+
+    def _run(self, tokens: Tensor, layout: Layout, rows: Tensor | None) -> Tensor:
+        """Return all tokens, or those at `rows`, after all blocks and the norm."""
+        keep = self._draw_depth(sum(images for images, _ in layout), tokens)
+        last = len(self.blocks) - 1
+        for i, block in enumerate(self.blocks):
+            factor = None if keep is None else keep[i]
+            tokens = block(tokens, layout, factor, rows if i == last else None)
+        normed: Tensor = self.norm(tokens)
+        return normed
 
     def _embed(self, crops: Crops) -> Tensor:
         """Return tokens [n, 1 + N, D]; masked patches are replaced before positions are added."""
@@ -207,6 +226,18 @@ def _cut(images: Tensor, patch: int) -> Tensor:
     n, channels, height, width = images.shape
     cut = images.reshape(n, channels, height // patch, patch, width // patch, patch)
     return cut.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
+
+
+def _rows(layout: Layout, patch_index: Tensor | None, device: torch.device) -> Tensor:
+    """Return where in the packed tokens all class tokens and the first group's given patches lie."""
+    rows, start = [], 0
+    for images, length in layout:
+        rows.append(torch.arange(images, device=device) * length + start)
+        start += images * length
+    if patch_index is not None:
+        # every crop up to the patch's own has one class token before its patches
+        rows.append(patch_index + patch_index // (layout[0][1] - 1) + 1)
+    return torch.cat(rows)
 
 
 def _as_tokens(x: Tensor) -> Tokens:

@@ -21,19 +21,25 @@ class PackedBlock(Block):
     """timm's pre-norm block, with its parameters and their names, on packed tokens."""
 
     def forward(  # type: ignore[override]  # packed tokens need their layout
-        self, tokens: Tensor, layout: Layout, keep: Tensor | None = None
+        self, tokens: Tensor, layout: Layout, keep: Tensor | None = None, rows: Tensor | None = None
     ) -> Tensor:
-        """Return tokens [T, D] after attention and MLP.
+        """Return tokens [T, D] after attention and MLP, or those at `rows` alone.
 
         keep: [2, images], the factor of each image's attention and MLP branch (stochastic depth: 0, or one
-        over the probability of being kept); None keeps all.
+        over the probability of being kept); None keeps all. rows: int64 [R]; all tokens are attended to, but
+        only these leave the block, [R, D], and only these cost an MLP.
         """
-        attended = self.ls1(self._attend(self.norm1(tokens), layout))
-        tokens = _add(tokens, attended, None if keep is None else _per_token(keep[0], layout))
-        perceived = self.ls2(self.mlp(self.norm2(tokens)))
-        return _add(tokens, perceived, None if keep is None else _per_token(keep[1], layout))
+        factors = None if keep is None else _per_token(keep, layout)
+        mixed = self._mix(self.norm1(tokens), layout)
+        if rows is not None:
+            mixed, tokens = mixed.index_select(0, rows), tokens.index_select(0, rows)
+            factors = None if factors is None else factors.index_select(1, rows)
+        attention: Any = self.attn
+        tokens = _add(tokens, self.ls1(attention.proj(mixed)), factors, 0)
+        return _add(tokens, self.ls2(self.mlp(self.norm2(tokens))), factors, 1)
 
-    def _attend(self, tokens: Tensor, layout: Layout) -> Tensor:
+    def _mix(self, tokens: Tensor, layout: Layout) -> Tensor:
+        """Return the heads' attended values [T, D], before their projection."""
         attention: Any = self.attn
         heads: int = attention.num_heads
         mixed = []
@@ -41,22 +47,20 @@ class PackedBlock(Block):
         for part, (images, length) in zip(parts, layout, strict=True):
             qkv = part.view(images, length, 3, heads, -1).permute(2, 0, 3, 1, 4)
             q, k, v = qkv.unbind(0)
-            q, k = attention.q_norm(q), attention.k_norm(k)
-            values = scaled_dot_product_attention(q, k, v)
+            values = scaled_dot_product_attention(attention.q_norm(q), attention.k_norm(k), v)
             mixed.append(values.transpose(1, 2).reshape(images * length, -1))
-        projected: Tensor = attention.proj(torch.cat(mixed) if len(mixed) > 1 else mixed[0])
-        return projected
+        return torch.cat(mixed) if len(mixed) > 1 else mixed[0]
 
 
-def _add(tokens: Tensor, branch: Tensor, factor: Tensor | None) -> Tensor:
-    return tokens + branch if factor is None else tokens + branch * factor
+def _add(tokens: Tensor, branch: Tensor, factors: Tensor | None, which: int) -> Tensor:
+    return tokens + branch if factors is None else tokens + branch * factors[which]
 
 
-def _per_token(factor: Tensor, layout: Layout) -> Tensor:
-    """Spread factors of images [images] over their tokens [T, 1]."""
-    parts = torch.split(factor, [images for images, _ in layout])
+def _per_token(keep: Tensor, layout: Layout) -> Tensor:
+    """Spread factors of images [2, images] over their tokens [2, T, 1]."""
+    parts = torch.split(keep, [images for images, _ in layout], dim=1)
     spread = [
-        part[:, None].expand(-1, length).reshape(-1, 1)
+        part[:, :, None].expand(-1, -1, length).flatten(1)
         for part, (_, length) in zip(parts, layout, strict=True)
     ]
-    return torch.cat(spread) if len(spread) > 1 else spread[0]
+    return torch.cat(spread, dim=1)[..., None]

@@ -188,3 +188,21 @@ def test_what_cannot_be_trained_is_refused_in_words(shape: ViTShape, says: str) 
 def test_crops_of_a_size_nobody_announced_are_refused() -> None:
     with pytest.raises(ValueError, match="24 px were not announced"):
         MaskedViT(SHAPE)([Crops(torch.randn(1, 3, 24, 24))])
+
+
+def test_selected_tokens_and_their_gradients_are_those_of_all_tokens() -> None:
+    model = MaskedViT(replace(SHAPE, drop_path=0.5)).double()
+    large, small = torch.randn(3, 3, 32, 32).double(), torch.randn(5, 3, 16, 16).double()
+    groups = [Crops(large, torch.rand(3, 16) < 0.4), Crops(small)]
+    index = torch.tensor([0, 15, 16, 40, 47])
+    torch.manual_seed(1)
+    all_tokens = model(groups)
+    wanted = torch.cat([all_tokens[0].cls, all_tokens[1].cls, all_tokens[0].patches.flatten(0, 1)[index]])
+    torch.manual_seed(1)
+    got = model.select(groups, index)
+    torch.testing.assert_close(got, wanted, rtol=1e-10, atol=1e-12)
+    weight = torch.randn(got.shape, dtype=torch.float64)
+    parameters = list(model.parameters())
+    lean = torch.autograd.grad((got * weight).sum(), parameters)
+    full = torch.autograd.grad((wanted * weight).sum(), parameters)
+    torch.testing.assert_close(lean, full, rtol=1e-9, atol=1e-11)

@@ -1,4 +1,4 @@
-"""Sinkhorn-Knopp in logarithms: the same as by exponentials where those are safe, and safe where they are not."""
+"""Sinkhorn-Knopp in logarithms: equal to exponentials where those are safe, and safe where they are not."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ def make(objective: Objective = Objective(), head: HeadShape = HEAD, vit: ViTSha
 
 
 def fill_by_formula(module: nn.Module) -> None:
-    """Give every parameter values that any program can make again from its name (norms and lengths near one)."""
+    """Give every parameter values that any program can make again from its name."""
     with torch.no_grad():
         for name, parameter in module.named_parameters():
             offset = 1.0 if ("norm" in name or name.endswith("_g")) and not name.endswith("bias") else 0.0

@@ -1,7 +1,8 @@
-"""What each of two processes does in test_two_processes.py: one training step on its half of a batch."""
+"""What each of two processes does in test_two_processes.py: training steps on its half of each batch."""
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ STEPS = 2
 
 
 def halves(step: int) -> tuple[list[Tensor], list[Tensor], np.ndarray]:
-    """Return global crops, local crops and masks by crop; the second half of the images is masked far more."""
+    """Return global crops, local crops and masks by crop; the second half of the images is masked more."""
     crops, local, _ = tiny_ibot.batch(IMAGES, seed=step)
     rng = np.random.default_rng(step)
     share = np.array([0.0, 0.1, 0.6, 0.8])
@@ -56,14 +57,27 @@ def train(model: nn.Module, images: slice) -> list[dict[str, float]]:
     return history
 
 
-def run(rank: int, folder: str) -> None:
-    """Train as process `rank` of two and leave losses and weights in `folder`."""
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=(Path(folder) / "store").as_uri(), rank=rank, world_size=2)
+def run(rank: int, folder: str) -> dict[str, Any]:
+    """Train as process `rank` of two; return losses and weights, which the second leaves in `folder` too."""
+    store = (Path(folder) / "store").as_uri()
+    dist.init_process_group(
+        "gloo", init_method=store, rank=rank, world_size=2, timeout=timedelta(seconds=120)
+    )
     results: dict[str, Any] = {}
-    for name, objective in OBJECTIVES.items():
-        model = nn.parallel.DistributedDataParallel(tiny_ibot.make(objective), broadcast_buffers=False)
-        half = slice(rank * IMAGES // 2, (rank + 1) * IMAGES // 2)
-        results[name] = {"losses": train(model, half), "state": model.module.state_dict()}
-    torch.save(results, Path(folder) / f"{rank}.pt")
-    dist.destroy_process_group()
+    try:
+        for name, objective in OBJECTIVES.items():
+            model = nn.parallel.DistributedDataParallel(tiny_ibot.make(objective), broadcast_buffers=False)
+            half = slice(rank * IMAGES // 2, (rank + 1) * IMAGES // 2)
+            results[name] = {"losses": train(model, half), "state": model.module.state_dict()}
+        if rank == 1:
+            torch.save(results, Path(folder) / "second.pt")
+        dist.barrier()
+    finally:
+        dist.destroy_process_group()
+    return results
+
+
+def second(_: int, folder: str) -> None:
+    """Be the second process."""
+    torch.set_num_threads(1)
+    run(1, folder)
