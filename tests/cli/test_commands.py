@@ -18,7 +18,7 @@ from cytobench import cli as command_line
 CARD = """
 name = "my-cells"
 title = "My cells"
-dataset = { format = "folder", path = "../../cells" }
+dataset = { format = "folder", path = "../cells" }
 group = "none"
 accept_ungrouped = true
 view = { kind = "window", size = 48, pad = "edge" }
@@ -58,13 +58,13 @@ def own_cells(tmp_path: Path) -> Path:
     """A user's project: class folders with round and long cells, and a task card in a plugin folder."""
     rng = np.random.default_rng(0)
     for kind, (width, height) in {"round": (24, 24), "long": (40, 10)}.items():
-        folder = tmp_path / "cells" / kind
+        folder = tmp_path / "my" / "cells" / kind
         folder.mkdir(parents=True)
         for index in range(12):
             image = Image.new("RGB", (48, 48), (235, 225, 235))
             dx, dy = rng.integers(-2, 3, size=2)
             box = [24 - width / 2 + dx, 24 - height / 2 + dy, 24 + width / 2 + dx, 24 + height / 2 + dy]
-            ImageDraw.Draw(image).ellipse(box, fill=(90, 40, 130))
+            ImageDraw.Draw(image).ellipse(box, fill=(90 + index, 40, 130))
             image.save(folder / f"{index}.png")
     plugin = tmp_path / "my"
     (plugin / "tasks").mkdir(parents=True)
@@ -175,12 +175,20 @@ def test_results_of_another_seed_never_enter_a_leaderboard(cytobench, own_cells:
 def test_a_table_that_points_outside_its_folder_is_refused(
     cytobench, own_cells: Path, tmp_path: Path
 ) -> None:
-    (tmp_path / "cells" / "cells.csv").write_text("image,label\nround/0.png,round\n../../secret.png,long\n")
+    (own_cells / "cells" / "cells.csv").write_text("image,label\nround/0.png,round\n../../secret.png,long\n")
     card = own_cells / "tasks" / "my-cells.toml"
-    card.write_text(CARD.replace('"folder", path = "../../cells"', '"table", path = "../../cells/cells.csv"'))
+    card.write_text(CARD.replace('"folder", path = "../cells"', '"table", path = "../cells/cells.csv"'))
     ran = cytobench("run", "-b", "majority", "-t", "my-cells", "--plugin", own_cells)
     assert ran.code == 1
     assert "secret.png" in ran.out + ran.err
+
+
+def test_a_card_whose_data_lie_outside_its_plugin_is_refused(cytobench, own_cells: Path) -> None:
+    card = own_cells / "tasks" / "my-cells.toml"
+    card.write_text(CARD.replace("../cells", "../../elsewhere"))
+    ran = cytobench("run", "-b", "majority", "-t", "my-cells", "--plugin", own_cells)
+    assert ran.code == 1
+    assert "leaves" in ran.out + ran.err
 
 
 def test_a_traceback_is_shown_only_when_asked_for(own_cells: Path, home: Path) -> None:
