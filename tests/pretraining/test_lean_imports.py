@@ -1,4 +1,4 @@
-"""Pretraining starts where only torch, timm and numpy are: on clusters that lack the benchmark's libraries."""
+"""Pretraining starts where only torch, timm and numpy are, without the benchmark's libraries."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ import pytest
 import cytobench.pretraining
 
 ROOM = Path(cytobench.pretraining.__file__).parent
-MATHEMATICS = (
-    "schedules masking precision heads losses centring sinkhorn positions packing masked_vit ibot optim distributed"
-).split()
+MATHEMATICS = [
+    *("schedules", "masking", "precision", "heads", "losses", "centring", "sinkhorn"),
+    *("positions", "packing", "masked_vit", "ibot", "optim", "distributed"),
+]
 FOREIGN = ("pydantic", "polars", "optuna", "faiss", "open_clip", "sklearn", "skimage", "pandas")
 
 

@@ -19,6 +19,41 @@ def test_block_masks_have_the_statistics_of_the_reference() -> None:
     assert 5 <= masked.min() <= 20
 
 
+def one_crop_at_a_time(target: float, rng: np.random.Generator) -> np.ndarray:
+    """Cover a crop with rectangles, one after another, as BEiT's algorithm 1 and iBOT's constants say."""
+    mask = np.zeros(GRID, dtype=bool)
+    while (room := target - mask.sum()) > 0:
+        for _ in range(10):
+            area, aspect = 16 + (room - 16) * rng.random(), np.exp(rng.uniform(np.log(0.3), -np.log(0.3)))
+            h, w = round(np.sqrt(area * aspect)), round(np.sqrt(area / aspect))
+            if h >= 14 or w >= 14:
+                continue
+            top, left = rng.integers(0, 14 - h + 1), rng.integers(0, 14 - w + 1)
+            block = mask[top : top + h, left : left + w]
+            if 0 < (~block).sum() <= room:
+                block[:] = True
+                break
+        else:
+            break
+    return mask
+
+
+def shape_statistics(masks: np.ndarray) -> np.ndarray:
+    """Mean and spread of counts, rows and columns touched, and boundaries met down and across."""
+    counts = masks.sum(axis=(1, 2))
+    touched = [masks.any(axis=axis).sum(axis=1).mean() for axis in (1, 2)]
+    edges = [(masks[:, 1:] != masks[:, :-1]).sum((1, 2)).mean(), np.diff(masks, axis=2).sum((1, 2)).mean()]
+    return np.array([counts.mean(), counts.std(), *touched, *edges])
+
+
+def test_drawing_crops_together_has_the_distribution_of_drawing_them_in_turn() -> None:
+    rng = np.random.default_rng(5)
+    targets = rng.uniform(0.1, 0.5, size=2500) * 196
+    in_turn = np.stack([one_crop_at_a_time(target, rng) for target in targets])
+    together = draw(Masking(ratios=(0.3,), variations=(0.2,)), 2500, GRID, rng)
+    np.testing.assert_allclose(shape_statistics(together), shape_statistics(in_turn), rtol=0.04)
+
+
 @pytest.mark.parametrize("shape", ["block", "random"])
 def test_a_mask_never_exceeds_its_target(shape: str) -> None:
     masking = Masking(shape=shape, ratios=(0.3,), variations=(0.0,))
