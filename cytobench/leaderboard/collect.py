@@ -55,7 +55,7 @@ def rows_of_card(
             if name in runs:
                 rows.append(replace(_filled(blank, runs[name]), status="done"))
             else:
-                rows.append(replace(blank, **stored.why_missing(name, column)))
+                rows.append(stored.excuse(blank))
     return with_skill(rows)
 
 
@@ -88,13 +88,13 @@ class _Stored:
         same = [run for run in fits if (run.manifest_digest, run.split.digest) == rows_scored]
         return {run.backbone: run for run in reversed(same)}
 
-    def why_missing(self, backbone: str, column: Column) -> dict[str, str]:
-        """Return status and reason of a run that is not there."""
+    def excuse(self, row: Row) -> Row:
+        """Return a row without a run as failed, with the reason, or as not run."""
         for failure in self.failures:
             place = (failure.backbone, failure.task, failure.probe, failure.tuned)
-            if place == (backbone, column.task, column.probe, column.tuned):
-                return {"status": "failed", "reason": failure.reason}
-        return {"status": "not run", "reason": ""}
+            if place == (row.backbone, *row.column):
+                return replace(row, status="failed", reason=failure.reason)
+        return row
 
 
 def _declared(result: RunResult, card: LeaderboardCard, column: Column, task: TaskCard) -> bool:
