@@ -130,10 +130,17 @@ def _grid(request: RunRequest, digests: FileDigests, reporter: Reporter) -> Iter
     backbones = _backbones(request, digests, reporter)
     for task_card, task in _tasks(request, digests, reporter):
         for card, backbone in backbones:
-            for probe in dict.fromkeys(request.probes or task_card.probes):
+            for probe in _probes(request, task_card):
                 for tuned in request.tuned:
                     outcome = RunOutcome(task_card.name, card.name, probe, tuned, "not run")
                     yield _cell(outcome, task_card, task, backbone, request)
+
+
+def _probes(request: RunRequest, card: TaskCard) -> list[str]:
+    """Return a task's probes: of those asked for, the ones of its unit, or all, to say why, if none is."""
+    asked = list(dict.fromkeys(request.probes or card.probes))
+    fitting = [probe for probe in asked if why_not(probe, card.unit) is None]
+    return fitting if request.probes and fitting else asked
 
 
 def _cell(
