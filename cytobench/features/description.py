@@ -5,16 +5,20 @@ from __future__ import annotations
 import datetime as dt
 import json
 import re
+import secrets
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from cytobench.errors import StoreError
-from cytobench.features.durable import make_folder, write_durably
+from cytobench.features.durable import flush_folder, make_folder, unwritable, write_durably
 from cytobench.features.shards import versions
 from cytobench.features.space import SCHEMA, space_id
 
 FILE = "space.json"
+NEW = ".new-"
+"""How the folder of a space begins until its description is written."""
 _NAME = re.compile(r"[0-9a-f]{64}")
 
 
@@ -68,9 +72,33 @@ def describe(store: Path, space: str, dim: int | None, identity: Mapping[str, ob
 
 
 def _create(store: Path, space: str, dim: int, identity: Mapping[str, object]) -> Description:
-    make_folder(store / space)
     now = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
-    body = {"schema": SCHEMA, "space": space, "dim": dim, "identity": identity, "created": now,
-            "versions": versions()}  # fmt: skip
-    write_durably(store / space / FILE, [json.dumps(body, indent=1, sort_keys=True).encode() + b"\n"])
+    body = {
+        "schema": SCHEMA,
+        "space": space,
+        "dim": dim,
+        "identity": identity,
+        "created": now,
+        "versions": versions(),
+    }
+    text = json.dumps(body, indent=1, sort_keys=True).encode() + b"\n"
+    if not (store / space).is_dir():
+        _create_folder(store, space, text)
+    if read_description(store / space) is None:  # somebody deleted the file alone
+        write_durably(store / space / FILE, [text])
     return Description(space, dim, identity, now)
+
+
+def _create_folder(store: Path, space: str, text: bytes) -> None:
+    """Make the folder appear with its description in it: a kill leaves no space that says nothing."""
+    staging = store / f"{NEW}{space[:12]}-{secrets.token_hex(6)}"
+    make_folder(staging)
+    try:
+        write_durably(staging / FILE, [text])
+        staging.rename(store / space)
+    except OSError as error:
+        if not (store / space).is_dir():  # else another process was here first, with the same text
+            raise unwritable(store, error) from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    flush_folder(store)

@@ -14,6 +14,7 @@ import numpy as np
 
 from cytobench.errors import StoreError
 from cytobench.features import index as indexing
+from cytobench.features.description import NEW
 from cytobench.features.durable import TEMPORARY, bytes_under, unwritable
 from cytobench.features.index import Index
 from cytobench.features.shards import (
@@ -65,6 +66,7 @@ def tidy(
     temporary = broken = joined = joined_into = 0
     try:
         _remove_spaces(store, doomed)
+        temporary += _remove_unborn(store.folder, max_age)
         folders = store.folders()
         with (reporter or SilentReporter()).task("tidy features", len(folders)) as step:
             for folder in folders:
@@ -100,6 +102,13 @@ def _older_than(path: Path, seconds: float) -> bool:
         return time.time() - path.stat().st_mtime >= seconds
     except FileNotFoundError:
         return False
+
+
+def _remove_unborn(folder: Path, max_age: float) -> int:
+    old = [entry for entry in folder.glob(f"{NEW}*") if _older_than(entry, max_age)]
+    for entry in old:
+        shutil.rmtree(entry, ignore_errors=True)
+    return len(old)
 
 
 def _remove_temporary(folder: Path, max_age: float) -> int:

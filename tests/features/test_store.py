@@ -211,6 +211,26 @@ def test_small_shards_are_joined_without_changing_what_is_read(space: Space) -> 
     assert FeatureStore(space.folder.parent).gc().joined == 0
 
 
+def test_a_space_appears_with_its_description_or_not_at_all(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(path: Path, parts: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("cytobench.features.description.write_durably", killed)
+        patch.setattr("cytobench.features.description.shutil.rmtree", lambda *_, **__: None)
+        with pytest.raises(KeyboardInterrupt):
+            open_space(home)
+    assert FeatureStore(home).folders() == []
+    assert FeatureStore(home).gc(max_age=0).temporary == 1
+    space = open_space(home)
+    (space.folder / "space.json").unlink()
+    assert [problem.path.name for problem in FeatureStore(home).verify()] == ["space.json"]
+    open_space(home)
+    assert FeatureStore(home).verify() == []
+
+
 def test_young_leftovers_stay_and_spaces_go_on_request(space: Space) -> None:
     store = FeatureStore(space.folder.parent)
     space.append(ids_of(1), features_of(ids_of(1)))
