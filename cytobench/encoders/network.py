@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -46,9 +47,14 @@ def pool_tokens(tokens: torch.Tensor, prefix: int, pooling: str) -> torch.Tensor
 
 
 def choose_device(device: str) -> torch.device:
-    """Return the device named `auto`, `cpu`, `cuda` or `cuda:N`; raises EncoderError when it is not here."""
+    """Return the device named `auto`, `cpu`, `cuda` or `cuda:N`; raises EncoderError when it is not here.
+
+    Under `torchrun` (LOCAL_RANK) `auto` and `cuda` mean the process's own device.
+    """
+    own = f"cuda:{os.environ['LOCAL_RANK']}" if os.environ.get("LOCAL_RANK") else "cuda"
     if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device(own if torch.cuda.is_available() else "cpu")
+    device = own if device == "cuda" else device
     try:
         chosen = torch.device(device)
     except RuntimeError:
