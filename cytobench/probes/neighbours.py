@@ -20,7 +20,7 @@ _Floats = npt.NDArray[np.float32]
 _Indices = npt.NDArray[np.int64]
 
 # Float32 similarities of unit vectors closer than this may be in the wrong order (rounding of a dot product).
-_RESOLUTION = 1e-6
+_RESOLUTION = 5e-7
 # Own groups up to this many times k are found and dropped; larger ones are taken out of the index instead.
 _DROPPED_PER_K = 2
 _ROWS_AT_ONCE = 256

@@ -106,8 +106,10 @@ def test_held_out_rows_have_no_influence(table):
 
 
 @pytest.mark.parametrize("standardise", [False, True])
-def test_each_fold_is_fitted_as_if_alone(table, standardise):
-    features, labels, masks = table(n=400, d=8)
+@pytest.mark.parametrize(("n", "d", "most"), [(400, 8, True), (400, 8, False), (60, 90, False)])
+def test_each_fold_is_fitted_as_if_alone(table, standardise, n, d, most):
+    features, labels, masks = table(n=n, d=d)
+    masks = masks if most else ~masks  # training on two thirds or on one third of the rows
     together = fit_path(
         features, labels, n_classes=4, Cs=CS, train_masks=masks, standardise=standardise, tolerance=1e-13
     )
