@@ -7,19 +7,12 @@ from pathlib import Path
 
 import pytest
 
-_HERE = Path(__file__).resolve().parent
-
-
-def _data_candidates() -> list[Path]:
-    named = os.environ.get("CYTOBENCH_DATA")
-    beside = _HERE.parent.parent / "shared" / "data"
-    return [*(Path(part) for part in (named or "").split(os.pathsep) if part), beside]
-
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder with real data sets, or a skip with its reason."""
-    for folder in _data_candidates():
+    named = os.environ.get("CYTOBENCH_DATA", "")
+    for folder in (Path(part) for part in named.split(os.pathsep) if part):
         if (folder / "pbc").is_dir():
             return folder
     pytest.skip("no real cell images here: set CYTOBENCH_DATA to the folder that holds pbc/, chula-rbc12/, …")
