@@ -89,14 +89,12 @@ def evaluate(
         probabilities[test] = prediction.probabilities
         if prediction.diagnostics.get("converged") is False:
             warnings.append(f"fold {name}: the linear probe stopped before it had converged")
-        threshold = tuning.threshold if tuning else None
         trials += trial_rows(tuning, name) if tuning else []
-        records.append(
-            FoldRecord(name, len(training.labels), len(test), params, threshold, prediction.diagnostics)
-        )
-    return Evaluation(
-        rows, probabilities[rows], tuple(records), tuple(trials), clock.seconds, tuple(warnings)
-    )
+        threshold = tuning.threshold if tuning else None
+        sizes = len(training.labels), len(test)
+        records.append(FoldRecord(name, *sizes, params, threshold, prediction.diagnostics))
+    found = tuple(records), tuple(trials), clock.seconds, tuple(warnings)
+    return Evaluation(rows, probabilities[rows], *found)
 
 
 def _training(features: Features, examples: Examples, rows: npt.NDArray[np.int64]) -> Training:

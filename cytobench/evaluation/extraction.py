@@ -64,8 +64,9 @@ class Extraction:
         return task.examples.pool(self._space(backbone).load(task.items.ids))
 
     def seconds(self, task: TaskPlan, backbone: BackbonePlan) -> dict[str, float]:
-        """Return the encoder's time for all items of a task, if it was used now, at the rate it had."""
-        rate = self.rates.get(backbone.card.name)
+        """Return the network's time for all items of a task, if it was used now, at the rate it had."""
+        # Handcrafted descriptors do all their work while images are prepared: their own rate means nothing.
+        rate = None if backbone.card.loader == "handcrafted" else self.rates.get(backbone.card.name)
         return {"encode": len(task.items) / rate} if rate else {}
 
     def _space(self, backbone: BackbonePlan) -> Space:

@@ -48,38 +48,25 @@ def record_of(
 
     `seconds`: further stages beside those of `evaluation`.
     """
-    task, examples, folds = run.task, run.task.examples, run.task.folds
-    rows = evaluation.rows
+    task, examples, rows = run.task, run.task.examples, evaluation.rows
     predictions = Predictions(
-        examples.labels[rows], evaluation.probabilities, folds.fold[rows], folds.pooled_ranking
+        examples.labels[rows], evaluation.probabilities, task.folds.fold[rows], task.folds.pooled_ranking
     )
     groups = [examples.groups[row] for row in rows]
     table = predictions_table([examples.samples[row] for row in rows], groups, examples.classes, predictions)
-    thresholds = {k: fold.threshold for k, fold in enumerate(evaluation.folds) if fold.threshold is not None}
-    scores = scores_of(
-        predictions,
-        metric=task.card.metric,
-        fold_names=list(folds.names),
-        thresholds=thresholds if len(thresholds) == len(folds) else {},
-    )
-    values = scores.pop("fold_values")
+    scores = _scores(run, evaluation, predictions)
     key = run.key
     result = RunResult(
+        **scores,
+        **_names(run),
         protocol=PROTOCOL,
         run_id=key.run_id,
-        task=task.card.name,
-        backbone=run.backbone.card.name,
-        probe=run.probe,
-        tuned=run.tuned,
-        metric=task.card.metric,
-        **scores,
-        classes=class_results(scores["confusion"], list(examples.classes)),
-        folds=[_fold_result(fold, value) for fold, value in zip(evaluation.folds, values, strict=True)],
         n_groups=len(set(groups)),
-        unit=task.card.unit,
-        group=task.card.group,
         split=SplitResult(
-            kind=folds.kind, folds=len(folds), seed=task.card.split.seed + run.seed, digest=key.split_digest
+            kind=task.folds.kind,
+            folds=len(task.folds),
+            seed=task.card.split.seed + run.seed,
+            digest=key.split_digest,
         ),
         trials=key.trials,
         seed=run.seed,
@@ -90,11 +77,35 @@ def record_of(
         trials_sha256=None,
         versions=versions(),
         device=device,
-        precision=run.backbone.card.precision,
         seconds={**seconds, **evaluation.seconds},
         warnings=[*task.data.warnings, *evaluation.warnings],
     )
     return result, table, pl.DataFrame(list(evaluation.trials)) if evaluation.trials else None
+
+
+def _names(run: Run) -> dict[str, Any]:
+    task = run.task.card
+    return {
+        "task": task.name,
+        "backbone": run.backbone.card.name,
+        "probe": run.probe,
+        "tuned": run.tuned,
+        "metric": task.metric,
+        "unit": task.unit,
+        "group": task.group,
+        "precision": run.backbone.card.precision,
+    }
+
+
+def _scores(run: Run, evaluation: Evaluation, predictions: Predictions) -> dict[str, Any]:
+    names = list(run.task.folds.names)
+    found = {k: fold.threshold for k, fold in enumerate(evaluation.folds) if fold.threshold is not None}
+    thresholds = found if len(found) == len(names) else {}
+    scores = scores_of(predictions, metric=run.task.card.metric, fold_names=names, thresholds=thresholds)
+    values = scores.pop("fold_values")
+    folds = [_fold_result(fold, value) for fold, value in zip(evaluation.folds, values, strict=True)]
+    classes = class_results(scores["confusion"], list(run.task.examples.classes))
+    return {**scores, "folds": folds, "classes": classes}
 
 
 def _fold_result(fold: FoldRecord, value: float | None) -> FoldResult:
