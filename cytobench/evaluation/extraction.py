@@ -44,17 +44,23 @@ class Extraction:
         return FeatureStore(self.request.home / "features")
 
     def ensure(self, pairs: Sequence[tuple[TaskPlan, BackbonePlan]]) -> None:
-        """Compute what is missing for `pairs`: tasks that lack the same backbones share one pass."""
-        lacking: dict[tuple[str, ...], list[TaskPlan]] = {}
+        """Compute what is missing for `pairs`: all that the request asks for, what is stored included.
+
+        Tasks that want the same backbones share one pass, and batches are laid over all of them, complete or
+        not: only so does a run that was killed form the same batches again.
+        """
+        wanted: dict[tuple[str, ...], list[TaskPlan]] = {}
         backbones = {backbone.card.name: backbone for _, backbone in pairs}
         tasks = {task.card.name: task for task, _ in pairs}
-        for task in tasks.values():
-            wanted = [one for other, one in pairs if other.card.name == task.card.name and not one.null]
-            names = tuple(one.card.name for one in wanted if self._misses(task, one))
-            if names:
-                lacking.setdefault(names, []).append(task)
-        for names, group in lacking.items():
-            self._extract(group, [backbones[name] for name in names])
+        for name, task in tasks.items():
+            of_task = {
+                one.card.name: None for other, one in pairs if other.card.name == name and not one.null
+            }
+            wanted.setdefault(tuple(of_task), []).append(task)
+        for names, group in wanted.items():
+            lacking = [backbones[n] for n in names if any(self._misses(task, backbones[n]) for task in group)]
+            if lacking:
+                self._extract(group, lacking)
         self._encoders.clear()
 
     def load(self, task: TaskPlan, backbone: BackbonePlan) -> Features:
@@ -75,14 +81,11 @@ class Extraction:
         return self.store.space(backbone.space_id, dim=backbone.card.dim)
 
     def _misses(self, task: TaskPlan, backbone: BackbonePlan) -> bool:
-        # A space is first created by extraction, with the width that its encoder really has.
-        if backbone.space_id is None or not (self.store.folder / backbone.space_id).is_dir():
-            return backbone.space_id is not None
-        missing = attempt(lambda: bool(self._space(backbone).missing(task.items.ids).any()))
-        if isinstance(missing, Problem):
-            self.problems[task.card.name, backbone.card.name] = missing
+        """Whether some feature is not stored; a space that cannot be opened is left to extraction to repair."""
+        if backbone.space_id is None:
             return False
-        return missing
+        missing = attempt(lambda: bool(self._space(backbone).missing(task.items.ids).any()))
+        return True if isinstance(missing, Problem) else missing
 
     def _extract(self, tasks: Sequence[TaskPlan], backbones: Sequence[BackbonePlan]) -> None:
         """Extract in one pass; where that fails, part by part, until the culprit stands alone."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +15,7 @@ import polars as pl
 from cytobench.cards import BackboneCard, TaskCard
 from cytobench.datasets.task import TaskData, load_task
 from cytobench.digests import FileDigests
-from cytobench.errors import CytoBenchError
+from cytobench.errors import CytoBenchError, MissingDataError, WeightsError, WrongWeightsError
 from cytobench.evaluation.examples import Examples, examples_of
 from cytobench.evaluation.folds import Folds, outer_folds
 from cytobench.evaluation.recipes import Recipe, recipe_of
@@ -23,6 +24,7 @@ from cytobench.features.items import Items, items_of
 from cytobench.progress import Reporter
 
 T = TypeVar("T")
+_LOG = logging.getLogger(__name__)
 DIGESTED = ("label", "group", "bag", "split")
 
 
@@ -115,13 +117,20 @@ class Run:
         )
 
 
-def attempt(make: Callable[[], T], *, absent: type[Exception] | None = None) -> T | Problem:
-    """Return what `make` returns, or the problem it raised; errors of type `absent` mean 'not run'."""
+def attempt(make: Callable[[], T]) -> T | Problem:
+    """Return what `make` returns, or the problem it raised; data or weights that are not here mean 'not run'.
+
+    The traceback of an error nobody expected goes to the log at level DEBUG.
+    """
     try:
         return make()
     except CytoBenchError as error:
-        return Problem("not run" if absent and isinstance(error, absent) else "failed", str(error))
+        absent = isinstance(error, MissingDataError | WeightsError) and not isinstance(
+            error, WrongWeightsError
+        )
+        return Problem("not run" if absent else "failed", str(error))
     except Exception as error:  # one broken run must not take the others with it
+        _LOG.debug("unexpected error", exc_info=True)
         return Problem("failed", f"{type(error).__name__}: {error}".rstrip(": "))
 
 

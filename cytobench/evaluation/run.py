@@ -11,7 +11,7 @@ from typing import Literal
 
 from cytobench.cards import BackboneCard, TaskCard
 from cytobench.digests import FileDigests
-from cytobench.errors import DataError, StoreError, WeightsError
+from cytobench.errors import StoreError
 from cytobench.evaluation import ledger
 from cytobench.evaluation.evaluate import evaluate
 from cytobench.evaluation.extraction import Extraction
@@ -73,11 +73,14 @@ def benchmark(request: RunRequest, *, reporter: Reporter | None = None) -> list[
     digests = FileDigests(request.home, rehash=request.rehash)
     cells = list(_grid(request, digests, reporter))
     digests.flush()
+    pairs = [(cell.run.task, cell.run.backbone) for cell in cells if cell.run is not None]
     if not request.force:
         _answer_from_disk(cells, request, reporter)
     pending = [cell for cell in cells if cell.run is not None]
     if pending:
-        _compute_all(pending, Extraction(request, digests, reporter))
+        extraction = Extraction(request, digests, reporter)
+        extraction.ensure(pairs)
+        _compute_all(pending, extraction)
     return [cell.outcome for cell in cells]
 
 
@@ -111,7 +114,7 @@ def _backbones(
     with reporter.task("identifying backbones", len(request.backbones)) as step:
         for card in request.backbones:
             identify = partial(plan_backbone, card, request, digests, reporter)
-            planned.append((card, attempt(identify, absent=WeightsError)))
+            planned.append((card, attempt(identify)))
             step.advance(1, card.name)
     return planned
 
@@ -122,7 +125,7 @@ def _tasks(
     with reporter.task("reading tasks", len(request.tasks)) as step:
         for card in request.tasks:
             read = partial(plan_task, card, request, digests, reporter)
-            yield card, attempt(read, absent=DataError)
+            yield card, attempt(read)
             step.advance(1, card.name)
 
 
@@ -201,8 +204,6 @@ def _answer_from_disk(cells: Sequence[_Cell], request: RunRequest, reporter: Rep
 
 
 def _compute_all(pending: Sequence[_Cell], extraction: Extraction) -> None:
-    runs = [cell.run for cell in pending if cell.run is not None]
-    extraction.ensure([(run.task, run.backbone) for run in runs])
     with extraction.reporter.task("fitting probes", len(pending)) as step:
         for (task, backbone), group in groupby(
             pending, lambda cell: (cell.outcome.task, cell.outcome.backbone)

@@ -125,7 +125,7 @@ def test_separable_classes_are_found(probe: str, tuned: bool) -> None:
     assert len(made.trials) == (3 * len(recipe.candidates()) if tuned else 0)
 
 
-def test_tuning_is_no_worse_than_the_grid_searched_by_scikit_learn() -> None:
+def test_inner_scores_of_the_grid_equal_scikit_learns() -> None:
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import balanced_accuracy_score
 
@@ -145,7 +145,8 @@ def test_tuning_is_no_worse_than_the_grid_searched_by_scikit_learn() -> None:
             model.fit(features[inner != k], examples.labels[inner != k])
             predicted = model.predict(features[inner == k])
             expected.append(balanced_accuracy_score(examples.labels[inner == k], predicted))
-        assert trial.inner_values == pytest.approx(expected, abs=0.03)
+        one_cell = 0.05  # a cell on the boundary may fall to either side
+        assert trial.inner_values == pytest.approx(expected, abs=one_cell)
 
 
 def test_a_class_of_two_groups_can_be_tuned_although_inner_folds_lack_it() -> None:
