@@ -27,6 +27,14 @@ class WeightsError(CytoBenchError):
     """Weights could not be found, fetched or trusted."""
 
 
+class WrongWeightsError(WeightsError):
+    """Weights are here, or were fetched, but are not the file that was meant, or could not be kept."""
+
+
+class MissingDataError(DataError):
+    """A data set is in none of the folders that were looked at."""
+
+
 class EncoderError(CytoBenchError):
     """Weights and architecture do not fit, or an encoder returned something unusable."""
 

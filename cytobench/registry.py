@@ -18,6 +18,10 @@ _URI_SCHEMES = ("timm:", "open_clip:", "ibot:")
 _Any = TypeVar("_Any", BackboneCard, TaskCard, LeaderboardCard)
 
 
+class _NameClashError(CardError):
+    """Two cards of one kind share a name: which of them is meant is for the user to say."""
+
+
 @dataclass(frozen=True)
 class BrokenPlugin:
     """A plugin whose cards could not be read, and why; the other plugins are not affected."""
@@ -39,15 +43,21 @@ class Registry:
     def load(cls, plugins: Iterable[Path] = (), *, entry_points: bool = True) -> Registry:
         """Read all cards: shipped ones, then installed plugins, then the folders in `plugins`.
 
-        Raises CardError when two cards share a name (both files are named), when a shipped card or a
-        folder named by the user is unreadable. A broken installed plugin lands in `broken`.
+        Raises CardError when a shipped card is unreadable, when a card of a folder in `plugins` has the name
+        of another one (both files are named), and when such a folder is missing or holds no cards folder. Any
+        other plugin with an unreadable card lands in `broken` with the reason, without any of its cards.
         """
         shelves = _Shelves()
         shelves.add_folder(shipped_root(), origin="shipped")
         broken = _add_installed(shelves) if entry_points else []
         for folder in plugins:
             _require_plugin_folder(folder)
-            shelves.add_folder(folder, origin=f"plugin {folder}")
+            try:
+                shelves.add_folder(folder, origin=f"plugin {folder}")
+            except _NameClashError:
+                raise
+            except CardError as error:
+                broken.append(BrokenPlugin(f"plugin {folder}", str(error)))
         return cls(
             backbones=MappingProxyType(shelves.backbones.sorted()),
             tasks=MappingProxyType(shelves.tasks.sorted()),
@@ -99,7 +109,7 @@ class _Shelf(Generic[CardT]):
     def _refuse_twin(self, card: CardT, among: Mapping[str, CardT]) -> None:
         twin = among.get(card.name)
         if twin is not None and twin.source != card.source:
-            raise CardError(
+            raise _NameClashError(
                 f"Two {self.folder} are named '{card.name}': {twin.source} and {card.source}; rename one."
             )
 
@@ -159,5 +169,6 @@ def _look_up(
         return read_card(model, Path(name).expanduser(), origin="file")
     near = difflib.get_close_matches(name, cards, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(repr(n) for n in near)}?" if near else f"see `cytobench list {kind}s`."
-    lost = f" (these plugins could not be read: {', '.join(b.origin for b in broken)})" if broken else ""
+    reasons = "; ".join(f"{one.origin}: {one.reason.rstrip('.')}" for one in broken)
+    lost = f" among the cards that could be read (left out: {reasons})" if broken else ""
     raise CardError(f"There is no {kind} named '{name}'{lost}; {hint}")

@@ -9,18 +9,22 @@ import polars as pl
 
 from cytobench import manifest
 from cytobench.datasets.listing import folders_in, images_in, refuse
-from cytobench.errors import CardError, DataError
+from cytobench.errors import CardError, MissingDataError
 
 
 def read(root: Path, *, group_pattern: str = "") -> pl.DataFrame:
     r"""Return the manifest: a row an image, `label` = the class folder, `subfolder` = folders below it.
 
     `group_pattern`, a regular expression with one group, takes a `group` from each file's path below `root`:
-    for instance `"patient(\d+)_"`. Raises DataError naming every image outside a class folder, every empty
-    class and every path the pattern does not match.
+    for instance `"patient(\d+)_"`. Links are followed, wherever they lead: large data may lie on another
+    disk, and an image is named by its path through the link. Raises DataError naming every image outside a
+    class folder, every empty class and every path the pattern does not match, and for links that lead nowhere
+    or in circles.
     """
     if not root.is_dir():
-        raise DataError(f"The folder {root} does not exist: correct the path in the card's dataset key.")
+        raise MissingDataError(
+            f"The folder {root} does not exist: correct the path in the card's dataset key."
+        )
     problems = [f"{image.name} lies in no class folder" for image in images_in(root)]
     rows: list[tuple[str, str, str, str | None]] = []
     for folder in folders_in(root):

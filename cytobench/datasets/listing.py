@@ -1,14 +1,20 @@
-"""Which files of a folder are images, in an order no file system can change."""
+"""Which files of a folder are images, in an order no file system can change.
+
+Links are followed like the folders and files they lead to. A link that leads nowhere, or back to a folder
+above it, raises DataError: left out in silence, it would make a smaller data set.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
 from cytobench.errors import DataError
+from cytobench.manifest import name_some
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 _NOT_OURS = frozenset({"__MACOSX"})
@@ -21,11 +27,7 @@ def folders_in(folder: Path) -> list[Path]:
 
 def images_in(folder: Path, *, deep: bool = False) -> list[Path]:
     """Return the image files by name, in any case of suffix; `deep` looks into sub-folders too."""
-    entries = _entries(folder)
-    found = [entry for entry in entries if entry.suffix.lower() in IMAGE_SUFFIXES and entry.is_file()]
-    if deep:
-        found += [image for entry in entries if entry.is_dir() for image in images_in(entry, deep=True)]
-    return sorted(found, key=lambda path: path.as_posix())
+    return sorted(_images(folder, deep, ()), key=lambda path: path.as_posix())
 
 
 def locate(root: Path, holds: Sequence[str], *, within: Sequence[str] = ()) -> Path:
@@ -69,11 +71,29 @@ def _same_bytes(images: Sequence[Path]) -> dict[Path, Path]:
     return twins
 
 
+def _images(folder: Path, deep: bool, above: tuple[Path, ...]) -> list[Path]:
+    """Return the image files of `folder`; `above`: where the folders it was reached through really lie."""
+    place = folder.resolve()
+    if place in above:
+        raise DataError(f"The link {folder} leads back to {place}, a folder above it: remove the link.")
+    entries = _entries(folder)
+    found = [entry for entry in entries if entry.suffix.lower() in IMAGE_SUFFIXES and entry.is_file()]
+    if deep:
+        inner = [entry for entry in entries if entry.is_dir()]
+        found += [image for entry in inner for image in _images(entry, deep, (*above, place))]
+    return found
+
+
 def _entries(folder: Path) -> list[Path]:
     try:
-        entries = list(folder.iterdir())
+        with os.scandir(folder) as listing:
+            links = {entry.name: entry.is_symlink() for entry in listing}
     except OSError as error:
         raise DataError(
             f"The folder {folder} cannot be read ({error.strerror}): check the data folder."
         ) from error
-    return [entry for entry in entries if not entry.name.startswith(".") and entry.name not in _NOT_OURS]
+    ours = [name for name in links if not name.startswith(".") and name not in _NOT_OURS]
+    lost = sorted(name for name in ours if links[name] and not (folder / name).exists())
+    if lost:
+        raise DataError(f"In {folder} these links lead nowhere: {name_some(lost)}; mend or remove them.")
+    return [folder / name for name in ours]

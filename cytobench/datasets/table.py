@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import difflib
+import math
 import os.path
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,11 +14,12 @@ import polars as pl
 from cytobench import manifest
 from cytobench.datasets import is_inside
 from cytobench.datasets.listing import refuse
-from cytobench.errors import CardError, DataError
+from cytobench.errors import CardError, DataError, MissingDataError
 
 _COORDINATES = ("x", "y", "w", "h")
 _KNOWN = frozenset({*manifest.COLUMNS, *_COORDINATES})
 _SEPARATORS = (",", ";", "\t", "|")
+_INT32 = 2**31 - 1
 
 
 def read(root: Path, *, columns: Mapping[str, str] | None = None, outside: bool = False) -> pl.DataFrame:
@@ -25,9 +27,9 @@ def read(root: Path, *, columns: Mapping[str, str] | None = None, outside: bool 
 
     `columns` maps manifest columns (also x, y, w, h) to the table's own: `{image = "file", group =
     "patient_id"}`. Image paths are relative to the table; those that leave its folder need `outside`. A box
-    is `"x,y,w,h"` or the columns x, y[, w, h]; without `sample` the image path (and box) names the row.
-    Separators and a byte-order mark are recognised. Raises DataError (CardError for a bad mapping) that lists
-    all problems.
+    is `"x,y,w,h"` (a list in Parquet) or the columns x, y[, w, h]; without `sample` the image path (and box)
+    names the row. Separators and a byte-order mark are recognised. Raises DataError (CardError for a bad
+    mapping) that lists all problems by row, counted from the header as row 1.
     """
     raw = _load(root)
     table = _renamed(raw, columns or {}, root)
@@ -37,6 +39,7 @@ def read(root: Path, *, columns: Mapping[str, str] | None = None, outside: bool 
             f"{root} has no column 'image' (found: {found}): "
             'name it so, or map it with columns = { image = "…" }.'
         )
+    _refuse_lists(table, root)
     problems: list[str] = []
     folder = Path(os.path.normpath(root.absolute())).parent
     paths = _image_paths(table["image"].to_list(), folder, outside=outside, problems=problems)
@@ -45,10 +48,7 @@ def read(root: Path, *, columns: Mapping[str, str] | None = None, outside: bool 
         [name for name in ("image", "box", *_COORDINATES) if name in table.columns]
     ).with_columns(pl.Series("image", paths, dtype=pl.String), pl.Series("box", boxes, dtype=manifest.BOX))
     if "mpp" in ready.columns:
-        values = [
-            _number(text, f"row {row}: mpp", problems) for row, text in enumerate(ready["mpp"].to_list(), 2)
-        ]
-        ready = ready.with_columns(pl.Series("mpp", values, dtype=pl.Float64))
+        ready = ready.with_columns(pl.Series("mpp", _mpp(ready, problems), dtype=pl.Float64))
     if problems:
         refuse(root, problems)
     if "sample" not in ready.columns:
@@ -56,10 +56,31 @@ def read(root: Path, *, columns: Mapping[str, str] | None = None, outside: bool 
     return manifest.conform(ready)
 
 
+def _refuse_lists(table: pl.DataFrame, path: Path) -> None:
+    """Only a Parquet table's boxes may be lists."""
+    lists = [
+        name for name in sorted(_KNOWN - {"box"}) if name in table.columns and table[name].dtype.is_nested()
+    ]
+    if lists:
+        raise DataError(f"{path}: the column {', '.join(lists)} holds lists: give it one value a row.")
+
+
+def _mpp(table: pl.DataFrame, problems: list[str]) -> list[float | None]:
+    values = []
+    for row, text in enumerate(table["mpp"].to_list(), start=2):
+        value = _number(text, f"row {row}: mpp", problems)
+        if value is not None and value <= 0:
+            problems.append(f"row {row}: mpp '{text}' is not above 0")
+        values.append(value)
+    return values
+
+
 def _load(path: Path) -> pl.DataFrame:
     """Read the file with every column as text, empty text as null."""
     if not path.is_file():
-        raise DataError(f"The table {path} does not exist: correct the path in the card's dataset key.")
+        raise MissingDataError(
+            f"The table {path} does not exist: correct the path in the card's dataset key."
+        )
     try:
         if path.suffix.lower() in (".parquet", ".pq"):
             table = pl.read_parquet(path)
@@ -141,32 +162,38 @@ def _image_paths(
 
 def _boxes(table: pl.DataFrame, problems: list[str]) -> list[list[int] | None]:
     """Return [x, y, w, h] a row: from the column `box`, else from x, y and (for boxes, not points) w, h."""
+    names: Sequence[str] = ["box"] * 4
     if "box" in table.columns:
-        if table.schema["box"].is_nested():
-            return [None if box is None else list(box) for box in table["box"].to_list()]
-        parts = [None if text is None else _split(text) for text in table["box"].to_list()]
+        parts = [None if box is None else _split(box) for box in table["box"].to_list()]
     elif "x" in table.columns and "y" in table.columns:
-        given = [name for name in _COORDINATES if name in table.columns]
+        names = [name for name in _COORDINATES if name in table.columns]
         parts = [
-            None if all(v is None for v in row) else list(row) for row in table.select(given).iter_rows()
+            None if all(v is None for v in row) else list(row) for row in table.select(names).iter_rows()
         ]
     else:
         return [None] * len(table)
     return [
-        None if part is None else _box(part, f"row {row}", problems)
+        None if part is None else _box(part, names, f"row {row}", problems)
         for row, part in enumerate(parts, start=2)
     ]
 
 
-def _split(text: str) -> list[str | None]:
-    return list(text.strip("[]() ").replace(",", " ").split())
+def _split(box: str | Sequence[object]) -> list[str | None]:
+    if isinstance(box, str):
+        return list(box.strip("[]() ").replace(",", " ").split())
+    return [None if part is None else str(part) for part in box]
 
 
-def _box(parts: Sequence[str | None], where: str, problems: list[str]) -> list[int] | None:
+def _box(
+    parts: Sequence[str | None], names: Sequence[str], where: str, problems: list[str]
+) -> list[int] | None:
     if len(parts) not in (2, 4):
         problems.append(f"{where}: a box is x, y, w, h (or x, y for a point), not {len(parts)} numbers")
         return None
-    values = [_number(part, f"{where}: box", problems) for part in parts]
+    values = [
+        _number(part, f"{where}: {name}", problems, most=_INT32)
+        for name, part in zip(names, parts, strict=False)  # a point in `box` is two numbers
+    ]
     if any(value is None for value in values):
         if any(part is None for part in parts):
             problems.append(f"{where}: the box is incomplete")
@@ -174,15 +201,19 @@ def _box(parts: Sequence[str | None], where: str, problems: list[str]) -> list[i
     return [round(value) for value in values if value is not None] + [0, 0] * (len(parts) == 2)
 
 
-def _number(text: str | None, where: str, problems: list[str]) -> float | None:
-    """Read a number, also with a decimal comma; None for a missing one."""
+def _number(text: str | None, where: str, problems: list[str], *, most: float = math.inf) -> float | None:
+    """Read a number between -`most` and `most`, also with a decimal comma; None for a missing one."""
     if text is None:
         return None
     try:
-        return float(text.replace(",", "."))
+        value = float(text.replace(",", "."))
     except ValueError:
         problems.append(f"{where} '{text}' is not a number")
         return None
+    if not math.isfinite(value) or abs(value) > most:
+        problems.append(f"{where} '{text}' is " + ("too large" if math.isfinite(value) else "not finite"))
+        return None
+    return value
 
 
 def _names(paths: Sequence[str | None], boxes: Sequence[list[int] | None], folder: Path) -> list[str]:

@@ -25,7 +25,7 @@ from cytobench.datasets import (
 from cytobench.datasets.bags import cut_bags, refuse_torn_bags
 from cytobench.datasets.sealing import split_sealed
 from cytobench.datasets.tiles import expand_tiles
-from cytobench.errors import CardError, DataError
+from cytobench.errors import CardError, DataError, MissingDataError
 from cytobench.progress import Reporter, SilentReporter
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def _root(card: TaskCard, name: str, data_dirs: Sequence[Path], home: Path, repo
         return root
     looked = ", ".join(str(folder) for folder in data_dirs) or "no data folder was given"
     source = f"; download it from {info.url}" if info and info.url else ""
-    raise DataError(
+    raise MissingDataError(
         f"The data of task '{card.name}' are not here: no folder named {' or '.join(folders)} "
         f"(looked in: {looked}){source}, and name the folder above it with --data or CYTOBENCH_DATA."
     )

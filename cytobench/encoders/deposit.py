@@ -15,7 +15,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from cytobench.errors import WeightsError
+from cytobench.errors import WeightsError, WrongWeightsError
 from cytobench.progress import Reporter
 
 NOTE = "source.json"
@@ -59,7 +59,7 @@ class Deposit:
         except (FileNotFoundError, NotADirectoryError):
             return Provenance(self.uri)
         except (ValueError, TypeError) as error:
-            raise WeightsError(
+            raise WrongWeightsError(
                 f"the note {note} about {self.uri} is damaged ({error}); delete it to trust its file anew."
             ) from error
         except OSError as error:
@@ -158,11 +158,11 @@ def writing(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in _NO_ROOM:
-            raise WeightsError(
+            raise WrongWeightsError(
                 f"no room left for weights in {folder}; free some space or choose another disk with --home."
             ) from error
         reason = error.strerror or str(error)
-        raise WeightsError(
+        raise WrongWeightsError(
             f"cannot write weights to {folder} ({reason}); choose a folder you may write to with --home."
         ) from error
 

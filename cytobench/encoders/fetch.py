@@ -21,7 +21,7 @@ from urllib.parse import unquote, urlsplit
 from cytobench import __version__
 from cytobench.encoders.deposit import Order, Provenance, human_size, safe_name, writing
 from cytobench.encoders.part import Part
-from cytobench.errors import WeightsError
+from cytobench.errors import WeightsError, WrongWeightsError
 from cytobench.progress import Step
 
 PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0)
@@ -127,7 +127,7 @@ def verify(order: Order, remote: Remote, part: Part) -> Received:
         )
     if remote.sha256 and digest != remote.sha256:
         part.forget()
-        raise WeightsError(
+        raise WrongWeightsError(
             f"{order.uri}: expected SHA-256 {remote.sha256} but {remote.host} sent a file with {digest}, "
             "which was thrown away; run again, and if it stays so, ask the publisher or correct sha256 "
             f"in the card (deleting {part.folder} forgets what was trusted before)."

@@ -35,7 +35,7 @@ from huggingface_hub.errors import (
 from cytobench.encoders.deposit import Order, Provenance, safe_name, writing
 from cytobench.encoders.fetch import TIMEOUT, Received, Remote, download, keep, verify
 from cytobench.encoders.part import Part
-from cytobench.errors import WeightsError
+from cytobench.errors import WeightsError, WrongWeightsError
 
 CUSTOMARY = (
     "model.safetensors",
@@ -136,7 +136,7 @@ class _Hub:
             raise self._explain(error, name) from error
         announced = about.etag if about.etag and _SHA256.fullmatch(about.etag) else ""
         if announced and remote.sha256 and announced != remote.sha256:
-            raise WeightsError(
+            raise WrongWeightsError(
                 f"{remote.page} has SHA-256 {announced} where {remote.sha256} is expected; nothing was "
                 f"fetched: correct sha256 in the card, or delete {self._order.deposit.folder} to forget the "
                 "earlier file."

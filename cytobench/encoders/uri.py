@@ -7,12 +7,14 @@ Options follow a `?`, joined by `&`:
   (`img_size=224`) to the architecture;
 * `ibot:`: `arch` (needed) and `branch=student`.
 
-What the source does not say (licence, training sets) is said to be unknown. An iBOT path is relative to the
-working directory; the card's name keeps only its last two parts.
+What is on or off is written true or false, in any case. What the source does not say (licence, training sets)
+is said to be unknown. A card is named like its URI; an iBOT card, whose path is relative to the working
+directory, by the last two parts of that path and a digest of the whole, `ibot:run3/checkpoint.pth@1f0c92ab`.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
 import tomllib
 from collections.abc import Callable, Mapping
@@ -26,6 +28,9 @@ _COMMON = ("pooling", "precision", "seed")
 _IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 _OPEN_CLIP_FILE = "open_clip_model.safetensors"  # the name under which open_clip publishes on the hub
 _UNKNOWN = "unknown; see the weights' own page"
+_BOOLEANS = {"true": True, "false": False}
+_NO_BOOLEANS = frozenset({"yes", "no", "on", "off"})
+_SHOWN_AT_MOST = 120  # characters of a path in a card's name, which may have 200
 
 
 def card_from_uri(uri: str) -> BackboneCard:
@@ -55,12 +60,28 @@ def _options(uri: str, query: str) -> dict[str, Any]:
         key, separator, value = pair.partition("=")
         if not key or not separator:
             raise CardError(f"'{uri}': the option '{pair}' has no value; write {key or 'key'}=value.")
+        if value.lower() in _NO_BOOLEANS:
+            raise _no_boolean(uri, key, value)
         options[key] = _value(value)
     return options
 
 
+def _no_boolean(uri: str, key: str, value: object) -> CardError:
+    return CardError(f"'{uri}': {key}={value} is neither true nor false; write {key}=true or {key}=false.")
+
+
+def _pretrained(uri: str, options: dict[str, Any]) -> bool:
+    """Take the option out of `options`; the default is true."""
+    value = options.pop("pretrained", True)
+    if not isinstance(value, bool):
+        raise _no_boolean(uri, "pretrained", value)
+    return value
+
+
 def _value(text: str) -> Any:
     """A number, true or false where it reads as one, else the text itself."""
+    if text.lower() in _BOOLEANS:
+        return _BOOLEANS[text.lower()]
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
@@ -99,7 +120,7 @@ def _timm_card(uri: str, target: str, options: dict[str, Any]) -> dict[str, Any]
             f"'{uri}': timm has no weights '{tag}' for {arch}; see timm.list_pretrained('{arch}*')."
         ) from error
     config = known.to_dict() if known is not None else {}
-    pretrained = options.pop("pretrained", True)
+    pretrained = _pretrained(uri, options)
     arch_options = {key: options.pop(key) for key in list(options) if key not in _COMMON}
     size = int(arch_options.get("img_size", config.get("input_size", (3, 224, 224))[-1]))
     raw = _common(uri, options) | {
@@ -168,7 +189,7 @@ def _open_clip_card(uri: str, target: str, options: dict[str, Any]) -> dict[str,
 
     _refuse_unknown(uri, options, ("pretrained", *_COMMON))
     model, _, tag = target.partition("/")
-    pretrained = options.pop("pretrained", True)
+    pretrained = _pretrained(uri, options)
     config = open_clip.get_pretrained_cfg(model, tag) if tag else {}
     if pretrained and not config:
         tags = ", ".join(open_clip.list_pretrained_tags_by_model(model)) or "none"
@@ -181,6 +202,8 @@ def _open_clip_card(uri: str, target: str, options: dict[str, Any]) -> dict[str,
         "preprocess": _open_clip_preprocess(config, _open_clip_size(uri, model)),
         "citation": f"open_clip model {target}",
     }
+    if not pretrained:
+        raw["domain"] = "none"
     return _with_features(raw, open_clip_model.dim_of)
 
 
@@ -223,16 +246,25 @@ def _ibot_card(uri: str, target: str, options: dict[str, Any]) -> dict[str, Any]
             f"'{uri}': the architecture is missing; write ibot:{target}?arch=vit_base_patch16_224."
         )
     path = Path(target).expanduser().absolute()
-    branch = options.get("branch", "teacher")
-    shown = "/".join(path.parts[-2:]) + ("" if branch == "teacher" else f"?branch={branch}")
     raw = _common(uri, options) | {
-        "name": "ibot:" + re.sub(r"[^A-Za-z0-9._:/?&=+@-]", "_", shown),
+        "name": "ibot",
         "title": f"iBOT checkpoint {path.name}",
         "loader": "ibot",
         "arch": options["arch"],
-        "branch": branch,
+        "branch": options.get("branch", "teacher"),
         "weights": str(path),
         "domain": "none",
         "preprocess": {"size": 224, **_IMAGENET},
     }
-    return _with_features(raw, timm_vit.dim_of)
+    complete = _with_features(raw, timm_vit.dim_of)
+    return complete | {"name": _ibot_name(path, complete)}
+
+
+def _ibot_name(path: Path, raw: Mapping[str, Any]) -> str:
+    """Name a checkpoint so that no other path, architecture or option has the same name."""
+    options = {key: raw[key] for key in ("arch", "branch", *_COMMON) if key in raw}
+    options = {"precision": "fp32", "seed": 0} | options
+    canonical = f"ibot:{path}?" + "&".join(f"{key}={options[key]}" for key in sorted(options))
+    branch = "" if raw["branch"] == "teacher" else f"?branch={raw['branch']}"
+    shown = re.sub(r"[^A-Za-z0-9._:/+=-]", "_", "/".join(path.parts[-2:]))[-_SHOWN_AT_MOST:]
+    return f"ibot:{shown}{branch}@{hashlib.sha256(canonical.encode()).hexdigest()[:8]}"

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from cytobench.digests import FileDigests
 from cytobench.encoders.deposit import REJECTED, Deposit, Order, Provenance
-from cytobench.errors import WeightsError
+from cytobench.errors import WeightsError, WrongWeightsError
 from cytobench.progress import Reporter, SilentReporter
 
 _FETCHERS = {
@@ -105,7 +105,7 @@ def _checked(order: Order, path: Path, before: Provenance, digests: Digests) -> 
     if expected and found != expected:
         order.deposit.reject(path)
         source = "the card says" if order.sha256 else "its first use recorded"
-        raise WeightsError(
+        raise WrongWeightsError(
             f"{path} has SHA-256 {found} where {source} {expected}; it was renamed to {path.name}{REJECTED}: "
             f"run again to fetch it anew, or delete {path.parent} to start from nothing."
         )
@@ -124,7 +124,7 @@ def _local(uri: str, path: Path, expected: str, digests: Digests) -> ResolvedWei
         )
     found = digests.sha256(path)
     if expected and found != expected:
-        raise WeightsError(
+        raise WrongWeightsError(
             f"{path} has SHA-256 {found} where the card says {expected}; bring the right file, or correct "
             "`sha256` in the card."
         )

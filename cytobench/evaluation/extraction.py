@@ -81,7 +81,7 @@ class Extraction:
         return self.store.space(backbone.space_id, dim=backbone.card.dim)
 
     def _misses(self, task: TaskPlan, backbone: BackbonePlan) -> bool:
-        """Whether some feature is not stored; a space that cannot be opened is left to extraction to repair."""
+        """Whether some feature is not stored; a space that cannot be opened is for extraction to repair."""
         if backbone.space_id is None:
             return False
         missing = attempt(lambda: bool(self._space(backbone).missing(task.items.ids).any()))

@@ -15,7 +15,8 @@ import numpy.typing as npt
 import polars as pl
 
 from cytobench.cards import Split
-from cytobench.errors import ProtocolError
+from cytobench.datasets import is_inside
+from cytobench.errors import CardError, ProtocolError
 from cytobench.evaluation.examples import Examples, Ints
 from cytobench.manifest import name_some
 
@@ -80,9 +81,10 @@ def outer_folds(
     """Return the outer folds that `split` declares for `examples`.
 
     `folds` replaces the card's number of folds and `seed` is added to the card's seed (both for
-    grouped-kfold only); `card_dir` is where a file split's relative path starts.
-    Raises ProtocolError when a fold cannot be made or is unsound: fewer groups than folds, a group on both
-    sides, a class that is missing from a training part.
+    grouped-kfold only); `card_dir` is where a file split's relative path starts. Raises CardError when that
+    path leaves the card's folder, or the plugin folder around its `tasks/`; ProtocolError when a fold cannot
+    be made or is unsound: fewer groups than folds, a group on both sides, a class that is missing from a
+    training part.
     """
     if len(set(examples.labels.tolist())) < 2:
         raise ProtocolError(
@@ -94,7 +96,7 @@ def outer_folds(
     if split.kind == "official":
         made = _official(examples)
     elif split.kind == "file":
-        made = _from_file(examples, (card_dir or Path()) / split.path)
+        made = _from_file(examples, _split_path(split, card_dir))
     else:
         made = _leave_one_group_out(examples)
     _require_sound(made, examples)
@@ -199,6 +201,23 @@ def _official(examples: Examples) -> Folds:
         )
     fold = np.where(splits == "test", 0, -1).astype(np.int16)
     return Folds("official", examples.samples, fold, np.isin(splits, ["train", "val"]), ("official",))
+
+
+def _split_path(split: Split, card_dir: Path | None) -> Path:
+    """Return the split file, held to the rule of a data set's path: see `cytobench.datasets.source_path`."""
+    wanted = Path(split.path).expanduser()
+    if wanted.is_absolute():
+        return wanted
+    if card_dir is None:
+        raise CardError(
+            f"The split file '{split.path}' belongs to a card without a file: give its full path."
+        )
+    bounds = card_dir.parent if card_dir.name == "tasks" else card_dir
+    if not is_inside(card_dir / wanted, bounds):
+        raise CardError(
+            f"The split file '{split.path}' leaves {bounds}: move it there, or write the path in full."
+        )
+    return card_dir / wanted
 
 
 def _from_file(examples: Examples, path: Path) -> Folds:

@@ -90,7 +90,8 @@ class Runner:
         if tried <= 1:
             raise EncoderError(
                 f"{self.encoder.name} does not fit into memory even with one image at a time: use a smaller "
-                f"backbone, a lower --precision or another --device."
+                'backbone, precision = "bf16" in its card (?precision=bf16 after a name like timm:NAME) or '
+                "another --device."
             ) from error
         self.batch_size = max(1, min(self.batch_size, tried) // 2)
         self.warn(
