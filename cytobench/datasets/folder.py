@@ -23,7 +23,7 @@ def read(root: Path, *, group_pattern: str = "") -> pl.DataFrame:
     """
     if not root.is_dir():
         raise MissingDataError(
-            f"The folder {root} does not exist: correct the path in the card's dataset key."
+            f"The folder {root} does not exist: correct dataset.path in the card."
         )
     problems = [f"{image.name} lies in no class folder" for image in images_in(root)]
     rows: list[tuple[str, str, str, str | None]] = []

@@ -58,9 +58,7 @@ def read(root: Path, *, columns: Mapping[str, str] | None = None, outside: bool 
 
 def _refuse_lists(table: pl.DataFrame, path: Path) -> None:
     """Only a Parquet table's boxes may be lists."""
-    lists = [
-        name for name in sorted(_KNOWN - {"box"}) if name in table.columns and table[name].dtype.is_nested()
-    ]
+    lists = [name for name, kind in table.schema.items() if kind.is_nested() and name in _KNOWN - {"box"}]
     if lists:
         raise DataError(f"{path}: the column {', '.join(lists)} holds lists: give it one value a row.")
 
@@ -79,7 +77,7 @@ def _load(path: Path) -> pl.DataFrame:
     """Read the file with every column as text, empty text as null."""
     if not path.is_file():
         raise MissingDataError(
-            f"The table {path} does not exist: correct the path in the card's dataset key."
+            f"The table {path} does not exist: correct dataset.path in the card."
         )
     try:
         if path.suffix.lower() in (".parquet", ".pq"):
