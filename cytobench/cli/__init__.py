@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from typing import NoReturn
@@ -10,6 +11,9 @@ import typer
 
 from cytobench.cli import cache, catalogue, demo, leaderboard, run
 from cytobench.errors import CytoBenchError
+
+_INTERRUPTED = 130
+_HOW_TO_GO_ON = "Interrupted. What was finished is kept; the same command goes on from there."
 
 app = typer.Typer(
     name="cytobench",
@@ -51,8 +55,15 @@ def main() -> None:
     """Run the command line; errors become one sentence on standard error and an exit code."""
     debug = "--debug" in sys.argv or bool(os.environ.get("CYTOBENCH_DEBUG"))
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    if debug:
+        logging.basicConfig(level=logging.INFO)
+        logging.getLogger("cytobench").setLevel(logging.DEBUG)
     try:
         app(args=arguments, prog_name="cytobench")
+    except SystemExit as stop:
+        if stop.code == _INTERRUPTED:  # the command-line library has dealt with Ctrl-C, silently
+            typer.secho(_HOW_TO_GO_ON, err=True, fg=typer.colors.RED)
+        raise
     except CytoBenchError as error:
         _fail(str(error), error.exit_code, debug=debug)
     except KeyboardInterrupt:

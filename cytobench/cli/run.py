@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -76,12 +77,18 @@ def run(
         int | None, typer.Option(help="Number of outer folds; default: the task's.", min=2)
     ] = None,
     trials: Annotated[
-        int, typer.Option(help="Tuning budget of searched probes; 0: the untuned recipes only.", min=0)
+        int,
+        typer.Option(
+            help="Tuning budget of searched probes (kNN and linear grids are fixed); 0: untuned only.", min=0
+        ),
     ] = 20,
     seed: Annotated[int, typer.Option(help="Seed of folds and searches.", min=0)] = 0,
     device: DeviceOption = Device.auto,
     home: HomeOption = None,
     plugin: PluginOption = None,
+    nulls: Annotated[
+        bool, typer.Option("--nulls", help="Also run the null models, which any backbone must beat.")
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Compute results anew (features are kept).")] = False,
     rehash: RehashOption = False,
     offline: OfflineOption = False,
@@ -94,6 +101,8 @@ def run(
 
     cytobench run --backbone uni --task cell-type-pbc --data DIR
 
+    cytobench run --backbone uni --nulls --data DIR
+
     cytobench run -b dinov2-vits14 -b morphology -b timm:vit_small_patch16_224.dino -p knn --data DIR
 
     cytobench run --backbone my/card.toml --plugin my --task my-cells --folds 3
@@ -104,7 +113,7 @@ def run(
     request = request_of(
         registry,
         where,
-        backbones=backbone,
+        backbones=[*(backbone or []), *(_nulls(registry) if nulls else [])],
         tasks=task,
         probes=probe,
         folds=folds,
@@ -117,6 +126,7 @@ def run(
     )
     outcomes = compare(request, reporter)
     print_outcomes(outcomes, request)
+    _hint_at_nulls(request, reporter)
     summarise(outcomes, where.home, reporter)
 
 
@@ -156,6 +166,22 @@ def extract(
         raise typer.Exit(1)
 
 
+def _nulls(registry: Registry) -> list[str]:
+    """Return the names of the shipped null models."""
+    from cytobench.leaderboard.collect import is_null
+
+    return [name for name, card in registry.backbones.items() if is_null(card) and card.origin == "shipped"]
+
+
+def _hint_at_nulls(request: RunRequest, reporter: ConsoleReporter) -> None:
+    from cytobench.leaderboard.collect import is_null
+
+    if not any(is_null(card) for card in request.backbones):
+        reporter.say(
+            "No null model was run: add --nulls to see how far these scores are above knowing nothing."
+        )
+
+
 def request_of(
     registry: Registry,
     where: Places,
@@ -170,6 +196,7 @@ def request_of(
     """
     from cytobench.evaluation.run import RunRequest
 
+    _require_probes(options.get("probes"))
     if not backbones:
         raise UsageError("Name at least one backbone with --backbone; `cytobench list backbones` shows them.")
     trials = options.get("trials", 20)
@@ -195,8 +222,26 @@ def _tasks(registry: Registry, names: Sequence[str] | None, where: Places) -> li
     return list(found)
 
 
+def _require_probes(names: object) -> None:
+    from cytobench.evaluation.recipes import UNIT_OF_PROBE
+
+    for name in names if isinstance(names, list) else []:
+        if name not in UNIT_OF_PROBE:
+            near = difflib.get_close_matches(name, UNIT_OF_PROBE, n=1)
+            hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(UNIT_OF_PROBE)}."
+            raise UsageError(f"This version has no probe named '{name}'; {hint}")
+
+
 def _unique(cards: list[_CardT]) -> list[_CardT]:
-    return list({card.name: card for card in cards}.values())
+    """Return the cards without repetitions; raises UsageError when two different ones share a name."""
+    by_name: dict[str, _CardT] = {}
+    for card in cards:
+        twin = by_name.setdefault(card.name, card)
+        if twin != card:
+            raise UsageError(
+                f"Two different cards are named '{card.name}' ({twin.source}, {card.source}); rename one."
+            )
+    return list(by_name.values())
 
 
 def compare(request: RunRequest, reporter: ConsoleReporter) -> list[RunOutcome]:

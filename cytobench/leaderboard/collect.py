@@ -9,7 +9,7 @@ from pathlib import Path
 from cytobench.cards import BackboneCard, Column, LeaderboardCard, TaskCard
 from cytobench.errors import StoreError
 from cytobench.evaluation.ledger import Failure, load_run, stored_failures, stored_runs
-from cytobench.evaluation.results import RunResult
+from cytobench.evaluation.results import PROTOCOL, RunResult
 from cytobench.evaluation.run import RunOutcome
 from cytobench.leaderboard.overlap import overlap
 from cytobench.leaderboard.rows import Row, with_skill
@@ -41,8 +41,8 @@ def rows_of_card(
 ) -> list[Row]:
     """Return a row per backbone and column of a leaderboard card, from what is stored under `home`.
 
-    Only runs made with the card's folds, seed and budget enter; within a column only runs on the same rows
-    and folds as the newest one. A backbone without such a run is there as failed or not run, with the reason.
+    Only runs made with the card's folds, seed and budget enter; within a column only runs on one set
+    of rows and folds. A backbone without such a run is there as failed or not run, with the reason.
     A damaged run is warned about and left out.
     """
     stored = _Stored(home, reporter)
@@ -68,25 +68,40 @@ class _Stored:
     """Everything under a home, read once."""
 
     def __init__(self, home: Path, reporter: Reporter) -> None:
-        self.runs: list[tuple[float, RunResult]] = []
+        found: list[tuple[float, RunResult]] = []
         for folder in stored_runs(home):
             try:
                 result = load_run(folder).result
             except StoreError as error:
                 reporter.warn(str(error))
                 continue
-            self.runs.append(((folder / "result.json").stat().st_mtime, result))
-        self.runs.sort(key=lambda pair: (pair[0], pair[1].run_id), reverse=True)
+            found.append(((folder / "result.json").stat().st_mtime, result))
+        found.sort(key=lambda pair: (pair[0], pair[1].run_id), reverse=True)
+        self.runs = [result for _, result in found]
+        self._spaces = {run.backbone: run.space_id for run in reversed(self.runs)}
         self.failures: list[Failure] = stored_failures(home)
 
     def fitting(self, card: LeaderboardCard, column: Column, task: TaskCard) -> dict[str, RunResult]:
-        """Return the newest run of each backbone among those that the leaderboard may show in this column."""
-        fits = [result for _, result in self.runs if _declared(result, card, column, task)]
-        if not fits:
+        """Return one run of each backbone among those that the leaderboard may show in this column.
+
+        Scores on other rows or folds are not comparable: the rows and folds on which most backbones have run
+        are shown, the newest of them if several tie.
+        """
+        fits = [run for run in self.runs if _declared(run, card, column, task) and self.current(run)]
+        backbones: dict[tuple[str, str], set[str]] = {}
+        for run in fits:
+            backbones.setdefault((run.manifest_digest, run.split.digest), set()).add(run.backbone)
+        if not backbones:
             return {}
-        rows_scored = (fits[0].manifest_digest, fits[0].split.digest)
-        same = [run for run in fits if (run.manifest_digest, run.split.digest) == rows_scored]
+        shown = max(
+            backbones, key=lambda rows: len(backbones[rows])
+        )  # of equals the first, which is the newest
+        same = [run for run in fits if (run.manifest_digest, run.split.digest) == shown]
         return {run.backbone: run for run in reversed(same)}
+
+    def current(self, run: RunResult) -> bool:
+        """Whether a run used the encoder of its backbone's newest run: only one speaks for a backbone."""
+        return run.space_id == self._spaces[run.backbone]
 
     def excuse(self, row: Row) -> Row:
         """Return a row without a run as failed, with the reason, or as not run."""
@@ -103,7 +118,9 @@ def _declared(result: RunResult, card: LeaderboardCard, column: Column, task: Ta
     return (
         (result.task, result.probe, result.tuned) == (column.task, column.probe, column.tuned)
         and result.metric == task.metric
+        and result.protocol == PROTOCOL
         and result.seed == card.seed
+        and result.split.seed == task.split.seed + card.seed
         and result.split.kind == task.split.kind
         and (task.split.kind != "grouped-kfold" or result.split.folds == folds)
         and result.trials in (None, card.trials)

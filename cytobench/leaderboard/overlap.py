@@ -14,7 +14,7 @@ def overlap(backbone: BackboneCard, task: TaskCard) -> Overlap:
     it, such as other images of one release; "unknown": its training sets were not published; "unseen"
     otherwise; "" where nothing was pretrained.
     """
-    if backbone.domain == "none":
+    if backbone.weights in ("random", "none"):
         return ""
     if task.dataset_name in backbone.pretrained_on:
         return "same data set"

@@ -54,13 +54,19 @@ class Row:
 def with_skill(rows: Sequence[Row]) -> list[Row]:
     """Return the rows with their skill above the best null of the same task, probe and tuning.
 
-    Columns without any finished null, or whose best null is perfect, have no skill.
+    There is none in a column without nulls, while one of its nulls has no score, or when the best is perfect.
     """
-    best: dict[tuple[str, str, bool], float] = {}
+    nulls: dict[tuple[str, str, bool], list[float | None]] = {}
     for row in rows:
-        if row.null and row.value is not None:
-            best[row.column] = max(best.get(row.column, row.value), row.value)
+        if row.null:
+            nulls.setdefault(row.column, []).append(row.value)
+    best = {column: _maximum(values) for column, values in nulls.items()}
     return [replace(row, skill=_skill(row.value, best.get(row.column))) for row in rows]
+
+
+def _maximum(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return max(known) if len(known) == len(values) else None
 
 
 def _skill(value: float | None, null: float | None) -> float | None:

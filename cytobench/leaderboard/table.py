@@ -10,7 +10,7 @@ from cytobench.leaderboard.rows import Row
 
 _HOW_TO_READ = (
     "Scores in percent, pooled over the outer folds; ± is the standard deviation over the folds, not an "
-    "interval. Bold: highest in its column, which says nothing about significance."
+    "interval. Bold: highest in a ranked column, which says nothing about significance."
 )
 
 
@@ -50,7 +50,7 @@ class Layout:
 
 
 def lay_out(title: str, rows: Sequence[Row], tasks: Sequence[TaskCard], nulls: frozenset[str]) -> Layout:
-    """Arrange `rows`: backbones by mean over ranked columns, then nulls, then those without a score."""
+    """Arrange `rows`: backbones by mean rank, then nulls, then those without a score."""
     by_place = {(row.backbone, *row.column): row for row in rows}
     columns = list(dict.fromkeys(row.column for row in rows))
     headings = tuple(_heading(column, rows) for column in columns)
@@ -74,20 +74,33 @@ def _heading(column: tuple[str, str, bool], rows: Sequence[Row]) -> Heading:
 
 
 def _order(rows: Sequence[Row], nulls: frozenset[str]) -> list[str]:
-    names = list(dict.fromkeys(row.backbone for row in rows))
-    counted = [row for row in rows if row.ranked and row.value is not None] or rows
+    """Return backbones by mean rank over the ranked columns if they have a score in each, others by name.
+
+    Scores of different tasks are never averaged: only ranks within a column are.
+    """
+    ranked = {row.column for row in rows if row.ranked and row.value is not None}
+    ranks: dict[str, list[float]] = {}
+    for column in ranked:
+        scores = {row.backbone: row.value for row in rows if row.column == column and row.value is not None}
+        for name, value in scores.items():
+            above = sum(other > value for other in scores.values())
+            ties = sum(other == value for other in scores.values())
+            ranks.setdefault(name, []).append(above + (ties + 1) / 2)
+    scored = {row.backbone for row in rows if row.value is not None}
 
     def key(name: str) -> tuple[int, float, str]:
-        scores = [row.value for row in counted if row.backbone == name and row.value is not None]
-        mean = sum(scores) / len(scores) if scores else -1.0
-        kind = 2 if not scores else 0 if name not in nulls else 1
-        return kind, -mean, name
+        mine = ranks.get(name, [])
+        complete = bool(ranked) and len(mine) == len(ranked)
+        kind = 3 if name not in scored else 2 if name in nulls else 0 if complete else 1
+        return kind, sum(mine) / len(mine) if complete else 0.0, name
 
-    return sorted(names, key=key)
+    return sorted(dict.fromkeys(row.backbone for row in rows), key=key)
 
 
 def _best(column: tuple[str, str, bool], rows: Sequence[Row]) -> float | None:
-    return max((row.value for row in rows if row.column == column and row.value is not None), default=None)
+    """Return the highest score of a ranked column; none where nothing is ranked."""
+    scores = [row.value for row in rows if row.column == column and row.ranked and row.value is not None]
+    return max(scores, default=None)
 
 
 def _cell(row: Row | None, best: float | None) -> Cell:

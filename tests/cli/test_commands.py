@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import signal
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -110,6 +113,11 @@ def test_everything_can_be_shown(cytobench, name: str) -> None:
         (["run", "-b", "morphology", "--data", "no/such/folder"], 2, "no/such/folder"),
         (["run", "-b", "morphology", "--plugin", "no/plugin"], 2, "no/plugin"),
         (["run", "-b", "morphology", "--folds", "1"], 2, "folds"),
+        (
+            ["run", "-b", "majority", "-t", "cell-type-pbc", "-p", "knn", "-p", "lnear"],
+            2,
+            "did you mean 'linear'",
+        ),
         (["leaderboard", "cytologi"], 2, "did you mean 'cytology'"),
         (["cache", "gc", "--remove", "abcdef"], 1, "abcdef"),
     ],
@@ -170,6 +178,50 @@ def test_results_of_another_seed_never_enter_a_leaderboard(cytobench, own_cells:
         'columns = [{ task = "my-cells", probe = "knn", tuned = false }]\n'
     )
     assert '"not run"' in cytobench("leaderboard", "mine", "--plugin", own_cells, "--format", "json").out
+
+
+def test_a_leaderboard_shows_one_set_of_rows_the_one_most_backbones_ran_on(
+    cytobench, own_cells: Path
+) -> None:
+    def run(*backbones: str) -> None:
+        names = [part for backbone in backbones for part in ("-b", backbone)]
+        cytobench("run", *names, "-t", "my-cells", "--plugin", own_cells, "-p", "knn", "--trials", "0")
+
+    run("majority", "colour-statistics")
+    extra = own_cells / "cells" / "round" / "extra.png"
+    extra.write_bytes((own_cells / "cells" / "round" / "0.png").read_bytes())
+    run("majority")
+    extra.unlink()
+    (own_cells / "leaderboards").mkdir()
+    (own_cells / "leaderboards" / "mine.toml").write_text(
+        'name = "mine"\ntitle = "Mine"\nbackbones = ["majority", "colour-statistics"]\n'
+        'columns = [{ task = "my-cells", probe = "knn", tuned = false }]\n'
+    )
+    shown = json.loads(cytobench("leaderboard", "mine", "--plugin", own_cells, "--format", "json").out)
+    assert [(one["status"], one["n"]) for one in shown] == [("done", 24), ("done", 24)]
+
+
+def test_two_cards_of_one_name_are_not_silently_one(cytobench, own_cells: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.toml"
+    other.write_text(CARD.replace("../cells", str(own_cells / "cells")).replace("size = 48", "size = 40"))
+    card = own_cells / "tasks" / "my-cells.toml"
+    ran = cytobench("run", "-b", "majority", "-t", card, "-t", other)
+    assert ran.code == 2
+    assert "other.toml" in ran.err
+
+
+def test_an_interrupted_command_says_how_to_go_on(own_cells: Path, home: Path) -> None:
+    command = [sys.executable, "-m", "cytobench", "run", "-b", "random-vit-tiny", "-t", "my-cells"]
+    child = subprocess.Popen(
+        [*command, "--plugin", str(own_cells), "--home", str(home)], stderr=subprocess.PIPE, text=True
+    )
+    while not (home / "features").exists() and child.poll() is None:
+        time.sleep(0.02)
+    child.send_signal(signal.SIGINT)
+    said = child.communicate(timeout=60)[1]
+    assert child.returncode == 130
+    assert "the same command goes on from there" in said
+    assert "Traceback" not in said
 
 
 def test_a_table_that_points_outside_its_folder_is_refused(

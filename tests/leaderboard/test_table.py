@@ -83,6 +83,35 @@ def test_backbones_come_first_by_score_then_nulls_then_those_that_did_not_run(la
     assert [name for name, _ in layout.lines] == ["net", "other", "colour", "majority", "broken", "gated"]
 
 
+def test_scores_of_different_tasks_are_ranked_never_averaged() -> None:
+    easy, hard = {"task": "easy"}, {"task": "hard"}
+    rows = [
+        *(
+            row(name, value, **easy)
+            for name, value in [("a", 0.99), ("b", 0.60), ("c", 0.61), ("partial", 0.98)]
+        ),
+        *(row(name, value, **hard) for name, value in [("a", 0.30), ("b", 0.32), ("c", 0.33)]),
+        *(
+            row(name, value, task="shown", ranked=False)
+            for name, value in [("a", 0.9), ("b", 0.1), ("c", 0.2)]
+        ),
+    ]
+    board = lay_out("Board", rows, [], frozenset())
+    # Mean ranks: c (3 + 1) / 2 = 2, a (1 + 3) / 2 = 2, b (4 + 2) / 2 = 3; a mean of scores would put a first
+    # by far. The one that lacks a ranked column cannot be placed among the others.
+    assert [name for name, _ in board.lines] == ["a", "c", "b", "partial"]
+    best = {
+        heading.task: [n for n, cells in board.lines if cells[i].best]
+        for i, heading in enumerate(board.headings)
+    }
+    assert best == {"easy": ["a"], "hard": ["c"], "shown": []}
+
+
+def test_there_is_no_skill_while_the_null_ladder_is_incomplete() -> None:
+    rows = with_skill([row("majority", 0.25), row("colour", None, status="failed"), row("net", 0.8)])
+    assert [one.skill for one in rows] == [None, None, None]
+
+
 @pytest.mark.parametrize("form", ["markdown", "latex", "terminal"])
 def test_every_layout_says_who_failed_who_did_not_run_and_why(layout: Layout, form: str) -> None:
     text = {"markdown": render.markdown, "latex": render.latex}.get(form, _terminal)(layout)
