@@ -76,6 +76,22 @@ def test_a_folder_that_is_no_plugin_is_refused(tmp_path: Path, kind: str) -> Non
         Registry.load([folder])
 
 
+def test_a_bad_card_in_a_plugin_folder_hides_no_other_and_is_told_when_asked_for(
+    plugin: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "bad" / "tasks").mkdir(parents=True)
+    bad = tmp_path / "bad" / "tasks" / "theirs.toml"
+    bad.write_text(TASK_CARD.format(name="their-cells").replace("group =", "grup ="))
+    registry = Registry.load([bad.parent.parent, plugin])
+    assert "my-cells" in registry.tasks
+    assert [one.origin for one in registry.broken] == [f"plugin {tmp_path / 'bad'}"]
+    with pytest.raises(CardError) as caught:
+        registry.task("their-cells")
+    assert caught.value.exit_code == 2
+    assert f"{bad}: " in str(caught.value)
+    assert "unknown key 'grup' (did you mean 'group'?)" in str(caught.value)
+
+
 def _install(site: Path, package: str, *, body: str, cards: bool) -> None:
     """Lay out an installed package that names a cards folder under the entry-point group."""
     (site / package).mkdir(parents=True)

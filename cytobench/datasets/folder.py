@@ -22,9 +22,7 @@ def read(root: Path, *, group_pattern: str = "") -> pl.DataFrame:
     or in circles.
     """
     if not root.is_dir():
-        raise MissingDataError(
-            f"The folder {root} does not exist: correct dataset.path in the card."
-        )
+        raise MissingDataError(f"The folder {root} does not exist: correct dataset.path in the card.")
     problems = [f"{image.name} lies in no class folder" for image in images_in(root)]
     rows: list[tuple[str, str, str, str | None]] = []
     for folder in folders_in(root):

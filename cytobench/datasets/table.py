@@ -76,9 +76,7 @@ def _mpp(table: pl.DataFrame, problems: list[str]) -> list[float | None]:
 def _load(path: Path) -> pl.DataFrame:
     """Read the file with every column as text, empty text as null."""
     if not path.is_file():
-        raise MissingDataError(
-            f"The table {path} does not exist: correct dataset.path in the card."
-        )
+        raise MissingDataError(f"The table {path} does not exist: correct dataset.path in the card.")
     try:
         if path.suffix.lower() in (".parquet", ".pq"):
             table = pl.read_parquet(path)

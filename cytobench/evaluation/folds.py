@@ -210,7 +210,7 @@ def _split_path(split: Split, card_dir: Path | None) -> Path:
         return wanted
     if card_dir is None:
         raise CardError(
-            f"The split file '{split.path}' belongs to a card without a file: give its full path."
+            f"The split file '{split.path}' belongs to a card read from no file: write it in full."
         )
     bounds = card_dir.parent if card_dir.name == "tasks" else card_dir
     if not is_inside(card_dir / wanted, bounds):

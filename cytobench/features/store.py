@@ -312,6 +312,6 @@ def require_finite(features: Features, names: Sequence[str], where: str) -> None
     if bad.size:
         more = f" and {bad.size - 1} more" if bad.size > 1 else ""
         raise StoreError(
-            f"The features of {names[bad[0]]}{more} in {where} are not finite and were not stored: look at the "
-            'image, or say precision = "fp32" in the backbone\'s card (?precision=fp32 after timm:NAME).'
+            f"The features of {names[bad[0]]}{more} in {where} are not finite and were not stored: look at "
+            'the image, or say precision = "fp32" in the backbone\'s card (?precision=fp32 after timm:NAME).'
         )

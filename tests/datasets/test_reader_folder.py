@@ -51,3 +51,32 @@ def test_everything_out_of_place_is_told_at_once(tmp_path: Path, draw: Callable[
         folder.read(tmp_path)
     with pytest.raises(DataError, match="does not exist"):
         folder.read(tmp_path / "nowhere")
+
+
+def test_links_are_followed_to_data_that_lie_elsewhere(tmp_path: Path, draw: Callable[..., Path]) -> None:
+    draw(tmp_path / "big disk" / "deep" / "1.png")
+    single = draw(tmp_path / "big disk" / "2.png")
+    (tmp_path / "cells" / "b").mkdir(parents=True)
+    (tmp_path / "cells" / "a").symlink_to(tmp_path / "big disk")
+    (tmp_path / "cells" / "b" / "linked.png").symlink_to(single)
+    assert folder.read(tmp_path / "cells")["sample"].to_list() == ["a/2.png", "a/deep/1.png", "b/linked.png"]
+
+
+@pytest.mark.parametrize(
+    ("links", "reason"),
+    [
+        ({"a/gone.png": "nowhere.png"}, r"lead nowhere: gone\.png"),
+        ({"gone": "nowhere"}, "lead nowhere: gone"),
+        ({"a/round": "."}, "round leads back to"),
+        ({"a/over": "../b", "b/over": "../a"}, "over leads back to"),
+    ],
+)
+def test_links_that_lead_nowhere_or_in_circles_are_told(
+    tmp_path: Path, draw: Callable[..., Path], links: dict[str, str], reason: str
+) -> None:
+    draw(tmp_path / "a" / "1.png")
+    draw(tmp_path / "b" / "2.png")
+    for link, target in links.items():
+        (tmp_path / link).symlink_to(target)
+    with pytest.raises(DataError, match=reason):
+        folder.read(tmp_path)

@@ -120,12 +120,58 @@ def test_all_bad_cells_are_told_at_once_with_their_line(folder: Path) -> None:
     message = str(caught.value)
     for part in (
         "1 rows name no image",
-        "row 4: box 'one' is not a number",
+        "row 4: x 'one' is not a number",
         "row 4: mpp 'half' is not a number",
         "row 5: the box is incomplete",
         "images outside",
     ):
         assert part in message
+
+
+def test_numbers_that_are_none_are_told_by_row_and_column(folder: Path) -> None:
+    path = write(
+        folder / "t.csv",
+        "image,label,x,y,w,h,mpp",
+        "img/c.png,a,nan,2,3,4,0.5",
+        "img/c.png,a,1,2,3,-inf,nan",
+        "img/c.png,a,1,2,3,4,-0.25",
+        "img/c.png,a,1,99999999999,3,4,0",
+    )
+    with pytest.raises(DataError) as caught:
+        table.read(path)
+    for part in (
+        "row 2: x 'nan' is not finite",
+        "row 3: h '-inf' is not finite",
+        "row 3: mpp 'nan' is not finite",
+        "row 4: mpp '-0.25' is not above 0",
+        "row 5: y '99999999999' is too large",
+        "row 5: mpp '0' is not above 0",
+    ):
+        assert part in str(caught.value)
+    one = write(folder / "one.csv", "image,label,box", 'img/c.png,a,"1,inf,3,4"')
+    with pytest.raises(DataError, match="row 2: box 'inf' is not finite"):
+        table.read(one)
+
+
+def test_lists_in_parquet_are_boxes_of_four_numbers_and_nothing_else(folder: Path) -> None:
+    path = folder / "t.parquet"
+    rows = {"image": ["img/c.png"] * 3, "label": ["a"] * 3}
+    pl.DataFrame(rows | {"box": [[1.0, 2.0, 3.0, 4.0], [5.0, 6.0], None]}).write_parquet(path)
+    assert table.read(path)["box"].to_list() == [None, [1, 2, 3, 4], [5, 6, 0, 0]]
+    pl.DataFrame(
+        rows | {"box": [[1.0, 2.0, 3.0], [1.0, 2.0, float("nan"), 4.0], [1.0, 2.0, 3.0, None]]}
+    ).write_parquet(path)
+    with pytest.raises(DataError) as caught:
+        table.read(path)
+    for part in (
+        "row 2: a box is x, y, w, h",
+        "row 3: box 'nan' is not finite",
+        "row 4: the box is incomplete",
+    ):
+        assert part in str(caught.value)
+    pl.DataFrame(rows | {"mpp": [[0.5]] * 3}).write_parquet(path)
+    with pytest.raises(DataError, match="mpp holds lists"):
+        table.read(path)
 
 
 @pytest.mark.parametrize(

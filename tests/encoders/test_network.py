@@ -127,6 +127,16 @@ def test_a_plugins_function_is_a_backbone(home: Path, tmp_path: Path) -> None:
     np.testing.assert_allclose(encoder.encode(encoder.prepare(white[0])[None]), [[192.0, 192.0]])
 
 
+def test_a_module_handed_over_in_training_mode_is_evaluated(home: Path, tmp_path: Path) -> None:
+    source = MODULE.replace(
+        "return Sums()", "return torch.nn.Sequential(Sums(), torch.nn.Dropout(0.5)).train()"
+    )
+    encoder = load_tiny(home, _plugin(tmp_path / "plugin_that_trains", source))
+    black, white = np.zeros((8, 8, 3), np.uint8), np.full((8, 8, 3), 255, np.uint8)
+    batch = np.stack([black, white] * 8)
+    np.testing.assert_allclose(encoder.encode(batch), [[0.0, 0.0], [192.0, 192.0]] * 8)
+
+
 def test_a_plugin_may_prepare_crops_itself(home: Path, tmp_path: Path) -> None:
     source = """
 import torch

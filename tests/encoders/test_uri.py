@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,7 @@ def test_a_name_becomes_a_card(uri: str) -> None:
     found = card.model_dump()
     assert {key: found[key] for key in EXPECTED[uri]} == EXPECTED[uri]
     assert card.name == uri
+    assert card.pretrained_on == ()  # a name does not say which pictures the weights have seen
 
 
 def test_its_preprocessing_is_the_models_own() -> None:
@@ -61,8 +63,38 @@ def test_an_ibot_checkpoint_by_path(home: Path, tmp_path: Path, monkeypatch: pyt
     torch.save({"student": model.state_dict()}, tmp_path / "my run" / "ck.pth")
     monkeypatch.chdir(tmp_path)
     card = card_from_uri("ibot:my run/ck.pth?arch=vit_tiny_patch16_224&branch=student")
-    assert card.name == "ibot:my_run/ck.pth?branch=student"
+    assert re.fullmatch(r"ibot:my_run/ck\.pth\?branch=student@[0-9a-f]{8}", card.name)
     assert load_tiny(home, card).encode(crops(1)).shape == (1, 192)
+
+
+def test_two_checkpoints_never_share_a_name() -> None:
+    uri = "ibot:/a/run/ck.pth?arch=vit_tiny_patch16_224"
+    others = [
+        "ibot:/b/run/ck.pth?arch=vit_tiny_patch16_224",
+        "ibot:/a/run/ck.pth?arch=vit_small_patch16_224",
+        *(f"{uri}&{option}" for option in ("pooling=mean", "branch=student", "precision=bf16")),
+    ]
+    names = {card_from_uri(one).name for one in (uri, *others)}
+    assert len(names) == 1 + len(others)
+    assert all(name.startswith("ibot:run/ck.pth") for name in names)
+    spelt_out = "ibot:/a/run/ck.pth?precision=fp32&pooling=cls&branch=teacher&arch=vit_tiny_patch16_224"
+    assert card_from_uri(spelt_out).name == card_from_uri(uri).name
+
+
+def test_two_models_of_timm_with_other_options_never_share_a_name() -> None:
+    uri = "timm:vit_tiny_patch16_224?pretrained=false"
+    assert (
+        len({card_from_uri(uri + more).name for more in ("", "&depth=2", "&depth=3", "&pooling=mean")}) == 4
+    )
+
+
+@pytest.mark.parametrize("word", ["false", "False", "FALSE"])
+def test_false_is_false_in_any_case(word: str) -> None:
+    for uri in ("timm:vit_tiny_patch16_224", "open_clip:ViT-B-16"):
+        card = card_from_uri(f"{uri}?pretrained={word}")
+        assert (card.weights, card.domain) == ("random", "none")
+    options = f"pretrained={word}&qkv_bias={word}"
+    assert card_from_uri(f"timm:vit_tiny_patch16_224?{options}").arch_options == {"qkv_bias": False}
 
 
 WRONG = {
@@ -76,6 +108,10 @@ WRONG = {
     "ibot:a.pth": "write ibot:a.pth?arch=",
     "ibot:a.pth?arch=vit_tiny_patch16_224&pooling=max": "pooling",
     "timm:": "names no backbone",
+    "timm:vit_tiny_patch16_224?pretrained=no": "pretrained=no is neither true nor false",
+    "timm:vit_tiny_patch16_224?pretrained=0": "write pretrained=true or pretrained=false",
+    "timm:vit_tiny_patch16_224?qkv_bias=off": "qkv_bias=off is neither",
+    "open_clip:ViT-B-16/openai?pretrained=nope": "pretrained=nope is neither",
 }
 
 

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from cytobench.cards import Split
-from cytobench.errors import DataError, ProtocolError
+from cytobench.errors import CardError, DataError, ProtocolError
 from cytobench.evaluation.examples import Examples, examples_of
 from cytobench.evaluation.folds import Folds, inner_folds, outer_folds
 
@@ -185,6 +185,25 @@ def test_a_split_file_beside_the_card_decides_and_must_name_every_sample(tmp_pat
         outer_folds(_examples(table), split, card_dir=tmp_path)
     with pytest.raises(ProtocolError, match=r"none\.csv cannot be read"):
         outer_folds(_examples(table), Split(kind="file", path="none.csv"), card_dir=tmp_path)
+
+
+def test_a_split_file_stays_where_its_card_is_unless_its_path_is_written_in_full(tmp_path: Path) -> None:
+    table = _cells()
+    plugin = tmp_path / "plugin"
+    (plugin / "tasks").mkdir(parents=True)
+    listed = table.select("sample", (pl.col("group") > "g05").cast(pl.Int8).alias("fold"))
+    for folder in (tmp_path, plugin):
+        listed.write_csv(folder / "split.csv")
+
+    def read(path: str, card_dir: Path | None = plugin / "tasks") -> int:
+        return len(outer_folds(_examples(table), Split(kind="file", path=path), card_dir=card_dir))
+
+    assert read("../split.csv") == read(str(tmp_path / "split.csv")) == read("split.csv", tmp_path) == 2
+    for path, card_dir in (("../../split.csv", plugin / "tasks"), ("../split.csv", plugin)):
+        with pytest.raises(CardError, match=r"leaves .*plugin: move it there"):
+            read(path, card_dir)
+    with pytest.raises(CardError, match="read from no file"):
+        read("split.csv", None)
 
 
 def test_leaving_one_group_out_tests_each_group_alone() -> None:
