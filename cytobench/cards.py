@@ -135,9 +135,13 @@ class BackboneCard(_Card):
 
     @model_validator(mode="after")
     def _network_is_complete(self) -> BackboneCard:
-        if self.loader in ("timm", "open_clip", "ibot") and (not self.arch or self.preprocess is None):
-            msg = f"loader '{self.loader}' needs arch and preprocess"
-            raise ValueError(msg)
+        if self.loader in ("timm", "open_clip", "ibot"):
+            if not self.arch or self.preprocess is None:
+                msg = f"loader '{self.loader}' needs arch and preprocess"
+                raise ValueError(msg)
+            if "pooling" not in self.model_fields_set:  # it changes rankings: never a silent default
+                msg = f"loader '{self.loader}' needs pooling: cls, mean, cls+mean or head"
+                raise ValueError(msg)
         if self.loader != "null" and self.dim == 0:
             msg = "dim must be the length of the feature vector"
             raise ValueError(msg)
@@ -189,6 +193,13 @@ class TaskCard(_Card):
     citation: str = ""
     url: str = ""
     notes: str = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _probes_of_unit(cls, raw: Any) -> Any:
+        if isinstance(raw, dict) and raw.get("unit") == "bag" and "probes" not in raw:
+            return raw | {"probes": ("mean-linear",)}
+        return raw
 
     @model_validator(mode="after")
     def _coherent(self) -> TaskCard:

@@ -24,6 +24,7 @@ BACKBONE: dict[str, Any] = {
     "arch": "vit_tiny_patch16_224",
     "weights": "random",
     "dim": 192,
+    "pooling": "cls",
     "preprocess": {"size": 224, "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]},
     "domain": "none",
     "licence": "Apache-2.0",
@@ -88,6 +89,16 @@ def test_a_missing_card_says_where_it_was_looked_for(tmp_path: Path) -> None:
 def test_a_network_without_preprocessing_is_refused() -> None:
     with pytest.raises(CardError, match="needs arch and preprocess"):
         parse_card(BackboneCard, {k: v for k, v in BACKBONE.items() if k != "preprocess"}, source=None)
+
+
+def test_a_network_without_a_pooling_is_refused() -> None:
+    with pytest.raises(CardError, match="needs pooling"):
+        parse_card(BackboneCard, {k: v for k, v in BACKBONE.items() if k != "pooling"}, source=None)
+
+
+def test_a_bag_task_has_a_bag_probe_by_default() -> None:
+    assert task(unit="bag", bag="slide").probes == ("mean-linear",)
+    assert task().probes == ("knn", "linear")
 
 
 def test_titles_licences_and_paths_do_not_change_what_a_card_means() -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from importlib import metadata
 from typing import Any
@@ -71,6 +72,7 @@ def record_of(
         trials=key.trials,
         seed=run.seed,
         manifest_digest=key.manifest_digest,
+        sealed_digest=_digest(task.data.sealed["sample"].to_list()),
         space_id=key.space_id,
         encoder=dict(run.backbone.identity) if run.backbone.identity is not None else None,
         predictions_sha256="",
@@ -81,6 +83,11 @@ def record_of(
         warnings=[*task.data.warnings, *evaluation.warnings],
     )
     return result, table, pl.DataFrame(list(evaluation.trials)) if evaluation.trials else None
+
+
+def _digest(samples: Sequence[str]) -> str | None:
+    """Return the SHA-256 of the samples set aside for pretraining, None where there are none."""
+    return hashlib.sha256("\n".join(sorted(samples)).encode()).hexdigest() if samples else None
 
 
 def _names(run: Run) -> dict[str, Any]:

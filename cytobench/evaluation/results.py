@@ -107,6 +107,7 @@ class RunResult(_Record):
     trials: int | None
     seed: int
     manifest_digest: str
+    sealed_digest: str | None = None
     space_id: str | None
     encoder: dict[str, Any] | None
     predictions_sha256: str

@@ -22,6 +22,7 @@ arch = "vit_tiny_patch16_224"
 arch_options = { img_size = 32, patch_size = 16, depth = 1, embed_dim = 24, num_heads = 2 }
 weights = "../weights/my-net.safetensors"
 dim = 24
+pooling = "cls"
 preprocess = { size = 32, mean = [0.5, 0.5, 0.5], std = [0.5, 0.5, 0.5] }
 domain = "cytology"
 licence = "private"
@@ -88,7 +89,9 @@ def test_an_ibot_checkpoint_needs_no_card(cytobench, own_cells: Path, tmp_path: 
 
 def test_weights_of_another_architecture_are_one_sentence(cytobench, own_backbone: Path) -> None:  # noqa: F811
     card = own_backbone / "backbones" / "my-net.toml"
-    card.write_text(CARD.replace("embed_dim = 24", "embed_dim = 48").replace("dim = 24\n", "dim = 48\n"))
+    card.write_text(
+        CARD.replace("embed_dim = 24", "embed_dim = 48").replace("dim = 24\npool", "dim = 48\npool")
+    )
     ran = _run(cytobench, own_backbone, "my-net")
     assert ran.code == 1
     assert "Traceback" not in ran.err
