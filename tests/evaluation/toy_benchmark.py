@@ -95,6 +95,7 @@ def backbone(name: str, **changes: Any) -> BackboneCard:
             "arch_options": {"img_size": 32},
             "weights": "random",
             "dim": 192,
+            "pooling": "cls",
             "preprocess": Preprocess(size=32, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)),
         },
     }
