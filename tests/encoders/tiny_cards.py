@@ -28,6 +28,7 @@ def tiny_card(**changes: Any) -> BackboneCard:
         "arch_options": {"depth": 2},
         "weights": "random",
         "dim": 192,
+        "pooling": "cls",
         "preprocess": PREPROCESS,
         "domain": "none",
         "licence": "none",
