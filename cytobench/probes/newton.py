@@ -21,6 +21,7 @@ import torch
 from scipy.linalg import eigvalsh_tridiagonal
 from torch import Tensor
 
+from cytobench.probes.curvature import FactoredHessian, factor_hessian, fits, price
 from cytobench.probes.preconditioner import Basis, Preconditioner, precondition
 
 _NEWTON_STEPS = 100
@@ -109,6 +110,56 @@ class Problem:
         return product
 
 
+class Curvature:
+    """Decides along the path when to factor the Hessian, and keeps the factor.
+
+    It is factored anew when the Hessian products since the last time have cost as much as factoring does: at
+    most twice what the best plan in hindsight would have cost.
+    """
+
+    def __init__(self, problem: Problem) -> None:
+        self._problem = problem
+        n_classes, d = problem.floor.shape[1], problem.features.shape[1]
+        self._price = price(n_classes, d) if fits(n_classes, d) else None
+        self._spent = 0
+        self._factored: FactoredHessian | None = None
+        self._made_at = 1.0
+
+    def spend(self, products: int) -> None:
+        """Count Hessian products."""
+        self._spent += products
+
+    def preconditioner(
+        self, problem: Problem, probabilities: Tensor, C: float, folds: Tensor
+    ) -> Preconditioner | FactoredHessian:
+        """Return the best approximate inverse Hessian at hand for `folds` of the whole problem."""
+        if self._factored is None:
+            return precondition(problem.basis, probabilities, problem.factor * C)
+        return self._factored.grown(C / self._made_at).take(folds)
+
+    def caution(self, state: State, C: float) -> None:
+        """Lower the conditioning by what an older factor misjudges: the penalty does not grow with C."""
+        if self._factored is not None:
+            state.conditioning = state.conditioning.clamp_max(min(1.0, self._made_at / C))
+
+    def renew(self, state: State, C: float) -> None:
+        """Factor the Hessian at `state` (all folds) if that is due; the conditioning then starts from 1."""
+        if self._price is None or self._spent < self._price:
+            return
+        self._spent = 0
+        whole = self._problem
+        _, normaliser = whole.objective(state.parameters, state.logits, C)
+        probabilities = torch.exp(state.logits + whole.floor - normaliser) * whole.masks[:, None, :]
+        seen = (whole.features[None] - whole.offset[:, None, :]) * whole.scale[:, None, :]
+        rows = torch.cat([seen, torch.ones_like(seen[..., :1])], dim=-1)
+        made = factor_hessian(rows, probabilities, whole.factor * C)
+        if made is None:
+            self._price = None
+        else:
+            self._factored, self._made_at = made, C
+            state.conditioning = torch.ones_like(state.conditioning)
+
+
 @dataclass
 class State:
     """Where every fold stands at one value of C.
@@ -162,7 +213,7 @@ class _Slope:
 
     probabilities: Tensor
     gradient: Tensor
-    preconditioner: Preconditioner
+    preconditioner: Preconditioner | FactoredHessian
     energy: Tensor  # squared gradient in the preconditioner's norm [F]
 
     def take(self, folds: Tensor) -> _Slope:
@@ -174,23 +225,25 @@ class _Slope:
         )
 
 
-def _assess(problem: Problem, state: State, C: float) -> _Slope:
+def _assess(problem: Problem, state: State, C: float, curvature: Curvature, folds: Tensor) -> _Slope:
     """Compute gradient and preconditioner at `state` and note its objective and estimated gap in it."""
     state.objective, normaliser = problem.objective(state.parameters, state.logits, C)
     probabilities = torch.exp(state.logits + problem.floor - normaliser)
     probabilities *= problem.masks[:, None, :]
     gradient = problem.gradient(state.parameters, probabilities, C)
-    preconditioner = precondition(problem.basis, probabilities, problem.factor * C)
+    preconditioner = curvature.preconditioner(problem, probabilities, C, folds)
     energy = _dot(gradient, preconditioner(gradient))
     state.gap = 0.5 * energy / state.conditioning
     state.gradient_norm = _dot(gradient, gradient).sqrt()
     return _Slope(probabilities, gradient, preconditioner, energy)
 
 
-def _newton_direction(problem: Problem, slope: _Slope, C: float, enough: Tensor) -> tuple[Tensor, Tensor]:
+def _newton_direction(
+    problem: Problem, slope: _Slope, C: float, enough: Tensor
+) -> tuple[Tensor, Tensor, int]:
     """Solve Hessian x direction = -gradient by conjugate gradients until the residual is below `enough` [F].
 
-    Returns the direction [F, K, d + 1] and the smallest Ritz value [F].
+    Returns the direction [F, K, d + 1], the smallest Ritz value [F] and the number of Hessian products.
     """
     residual = -slope.gradient
     solution = torch.zeros_like(residual)
@@ -217,7 +270,7 @@ def _newton_direction(problem: Problem, slope: _Slope, C: float, enough: Tensor)
         step = preconditioned + beta[:, None, None] * step
     columns = (torch.stack(coefficients, dim=1).cpu().numpy() for coefficients in (alphas, betas))
     ritz = [_smallest_ritz_value(alpha, beta) for alpha, beta in zip(*columns, strict=True)]
-    return solution, torch.tensor(ritz, dtype=torch.float64, device=solution.device)
+    return solution, torch.tensor(ritz, dtype=torch.float64, device=solution.device), len(alphas)
 
 
 def _descend(problem: Problem, state: State, direction: Tensor, slope: Tensor, C: float) -> Tensor:
@@ -241,7 +294,7 @@ def _descend(problem: Problem, state: State, direction: Tensor, slope: Tensor, C
     return fell
 
 
-def minimise(problem: Problem, state: State, C: float, tolerance: float) -> None:
+def minimise(problem: Problem, state: State, C: float, tolerance: float, curvature: Curvature) -> None:
     """Bring every fold of `state` (changed in place) to within `tolerance` x objective of its optimum.
 
     Folds that are there are left out of further work. `state.gap` ends as the estimated distance to the
@@ -250,10 +303,12 @@ def minimise(problem: Problem, state: State, C: float, tolerance: float) -> None
     above the tolerance.
     """
     active = torch.arange(len(problem.masks), device=problem.features.device)
+    curvature.caution(state, C)
     for _ in range(_NEWTON_STEPS):
+        curvature.renew(state, C)
         part, here = problem.take(active), state.take(active)
         before = here.gap
-        slope = _assess(part, here, C)
+        slope = _assess(part, here, C, curvature, active)
         state.put(active, here)
         exhausted = (here.gap > 0.5 * before) & (here.gap < _ROUNDING * here.objective)
         unfinished = ((here.gap > tolerance * here.objective) & ~exhausted).nonzero()[:, 0]
@@ -264,7 +319,8 @@ def minimise(problem: Problem, state: State, C: float, tolerance: float) -> None
             here, slope = here.take(unfinished), slope.take(unfinished)
         target = 0.2 * tolerance * here.objective * here.conditioning
         enough = torch.maximum(_FORCING**2 * slope.energy, target)
-        direction, ritz = _newton_direction(part, slope, C, enough)
+        direction, ritz, products = _newton_direction(part, slope, C, enough)
+        curvature.spend(products)
         here.conditioning = torch.minimum(ritz, 4.0 * here.conditioning).clamp(1e-12, 1.0)
         moved = _descend(part, here, direction, _dot(slope.gradient, direction), C)
         state.put(active, here)
@@ -307,12 +363,13 @@ def follow_path(problem: Problem, start: Tensor, Cs: Sequence[float], tolerance:
 
     The states that are yielded must not be changed: later ones are extrapolated from them.
     """
+    curvature = Curvature(problem)
     ones = torch.ones(len(start), dtype=start.dtype, device=start.device)
     history: list[tuple[float, State]] = []
     state = State(start, problem.logits(start), ones, ones, ones, ones)
     for C in Cs:
         state = _predict(problem, history, C) if history else state.copy()
         state.gap = torch.full_like(state.gap, torch.inf)
-        minimise(problem, state, C, tolerance)
+        minimise(problem, state, C, tolerance, curvature)
         history = [*history[-2:], (C, state)]
         yield state

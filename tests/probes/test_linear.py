@@ -13,6 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from cytobench.errors import DataError, ProtocolError, UsageError
+from cytobench.probes import newton
 from cytobench.probes.linear import default_C, fit_path
 from tests.probes.conftest import make_table
 
@@ -226,6 +227,53 @@ def test_columns_of_wildly_different_scale(table):
         model, seen = reference(stretched, labels, masks[0], CS[1], standardise)
         best = objective(model, seen[masks[0]], labels[masks[0]], CS[1])
         assert path.objective[0, 1] == pytest.approx(best, rel=1e-6)
+
+
+def histograms():
+    """Nearly collinear columns: colour histograms of three kinds of picture, which sum to one."""
+    rng = np.random.default_rng(3)
+    labels = np.repeat(np.arange(3), 60)
+    scores = rng.normal(size=(180, 24)) + 1.2 * rng.normal(size=(3, 24))[labels]
+    counts = np.exp(np.cumsum(scores, axis=1) / 4)
+    features = (counts / counts.sum(1, keepdims=True)).astype(np.float32)
+    return features, labels, np.stack([np.arange(180) % 3 != k for k in range(3)])
+
+
+def test_factoring_the_hessian_saves_most_of_the_work_and_changes_nothing(monkeypatch):
+    features, labels, masks = histograms()
+    products = {"factored": 0, "plain": 0}
+    original = newton.Problem.curve
+
+    def fit(kind):
+        def counted(self, *arguments):
+            products[kind] += 1
+            return original(self, *arguments)
+
+        monkeypatch.setattr(newton.Problem, "curve", counted)
+        return fit_path(
+            features, labels, n_classes=3, Cs=np.logspace(-2, 5, 29), train_masks=masks, standardise=True
+        )
+
+    factored = fit("factored")
+    monkeypatch.setattr(newton, "fits", lambda *_: False)
+    plain = fit("plain")
+    assert factored.converged.all()
+    np.testing.assert_allclose(factored.objective, plain.objective, rtol=2e-6)
+    assert products["factored"] < products["plain"] / 3
+
+
+def test_the_gap_is_honest_with_a_factored_hessian():
+    features, labels, masks = histograms()
+    Cs = np.logspace(-2, 5, 29)
+    rough = fit_path(
+        features, labels, n_classes=3, Cs=Cs, train_masks=masks, standardise=True, tolerance=1e-4
+    )
+    tight = fit_path(
+        features, labels, n_classes=3, Cs=Cs, train_masks=masks, standardise=True, tolerance=1e-12
+    )
+    distance = rough.objective - tight.objective
+    assert (distance <= 1e-4 * rough.objective).all()
+    assert (distance <= 4.0 * rough.gap + 1e-10 * rough.objective).all()  # an estimate to second order
 
 
 def test_path_probabilities_are_those_of_each_c(table):
