@@ -66,7 +66,7 @@ def _show(request: RunRequest, where: Places, out: Path, reporter: ConsoleReport
     tasks = {one.name: one for one in request.tasks}
     rows = rows_of_card(card, backbones=backbones, tasks=tasks, home=where.home, reporter=reporter)
     nulls = frozenset(name for name, one in backbones.items() if is_null(one))
-    layout = lay_out(card.title, rows, list(tasks.values()), nulls)
+    layout = lay_out(card.title, rows, list(tasks.values()), nulls, remarks=(card.notes,))
     output().print(terminal(layout))
     made = write(rows, layout, out, name="leaderboard", command="cytobench demo")
     picture = scores_figure(rows, out / "leaderboard.png", title=card.title)

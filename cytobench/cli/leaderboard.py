@@ -39,6 +39,9 @@ def leaderboard(
         Path | None,
         typer.Option("--out", "-o", help="Write to this file; a folder gets all formats and a picture."),
     ] = None,
+    note: Annotated[
+        str, typer.Option(help="A remark to print below the table, such as how the run was made.")
+    ] = "",
     home: HomeOption = None,
     plugin: PluginOption = None,
 ) -> None:
@@ -57,29 +60,27 @@ def leaderboard(
     tasks = {column.task: registry.task(column.task) for column in card.columns}
     rows = rows_of_card(card, backbones=backbones, tasks=tasks, home=where.home, reporter=ConsoleReporter())
     nulls = frozenset(b for b, one in backbones.items() if is_null(one))
-    layout = lay_out(card.title, rows, list(tasks.values()), nulls)
+    layout = lay_out(card.title, rows, list(tasks.values()), nulls, remarks=(card.notes, note))
     if out is not None and out.is_dir():
-        _write_folder(rows, layout, out, card.name)
+        _write_folder(rows, layout, out, name)
     elif out is not None:
         _write_file(rows, layout, style, out)
     else:
         _print(rows, layout, style)
 
 
-def _write_folder(rows: list[Row], layout: Layout, folder: Path, name: str) -> None:
+def _write_folder(rows: list[Row], layout: Layout, folder: Path, board: str) -> None:
     from cytobench.leaderboard.figures import scores_figure
     from cytobench.leaderboard.render import write
 
-    made = write(rows, layout, folder, name=name, command=_command())
+    name = Path(board).stem
+    command = shlex.join(["cytobench", "leaderboard", board, "--out", str(folder)])
+    made = write(rows, layout, folder, name=name, command=command)
     pictures = [
         scores_figure(rows, folder / f"{name}.{suffix}", title=layout.title) for suffix in ("png", "svg")
     ]
     for path in [*made, *(picture for picture in pictures if picture)]:
         typer.echo(path)
-
-
-def _command() -> str:
-    return shlex.join(["cytobench", *sys.argv[1:]])
 
 
 def _write_file(rows: list[Row], layout: Layout, style: Format, path: Path) -> None:

@@ -49,7 +49,14 @@ class Layout:
     notes: tuple[str, ...]
 
 
-def lay_out(title: str, rows: Sequence[Row], tasks: Sequence[TaskCard], nulls: frozenset[str]) -> Layout:
+def lay_out(
+    title: str,
+    rows: Sequence[Row],
+    tasks: Sequence[TaskCard],
+    nulls: frozenset[str],
+    *,
+    remarks: Sequence[str] = (),
+) -> Layout:
     """Arrange `rows`: backbones by mean rank, then nulls, then those without a score."""
     by_place = {(row.backbone, *row.column): row for row in rows}
     columns = list(dict.fromkeys(row.column for row in rows))
@@ -60,7 +67,7 @@ def lay_out(title: str, rows: Sequence[Row], tasks: Sequence[TaskCard], nulls: f
     for name in order:
         cells = tuple(_cell(by_place.get((name, *column)), best[column]) for column in columns)
         lines.append((name, cells))
-    return Layout(title, headings, tuple(lines), tuple(_notes(rows, tasks)))
+    return Layout(title, headings, tuple(lines), (*filter(None, remarks), *_notes(rows, tasks)))
 
 
 def _heading(column: tuple[str, str, bool], rows: Sequence[Row]) -> Heading:
