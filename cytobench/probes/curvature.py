@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-# Above this many parameters a fold (classes x columns) the factor costs more than it saves.
-_LARGEST = 2_500
+# Above this many parameters a fold (classes x columns) a solve reads more memory than the products it saves.
+_LARGEST = 800
 # Softmax does not see a shift of all intercepts: the Hessian is zero along it, and this share of its mean
 # diagonal keeps the factor defined. The gradient has no part along it, so nothing else changes.
 _RIDGE = 1e-10
@@ -37,6 +37,8 @@ class FactoredHessian:
 
     def take(self, folds: Tensor) -> FactoredHessian:
         """Return the inverse for some folds only."""
+        if len(folds) == len(self.scale):
+            return self
         return FactoredHessian(self.factors[folds], self.scale[folds])
 
     def grown(self, ratio: float) -> FactoredHessian:
