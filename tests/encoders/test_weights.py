@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -260,10 +260,9 @@ def test_a_length_that_is_not_told_needs_a_digest(server: LocalHub, home: Path) 
     with pytest.raises(WeightsError, match="does not say how long the file is; give its sha256"):
         _get(f"{server.url}/w.pth", home)
     server.files["/w.pth"].cuts = [5000]
-    try:  # a clean end looks like the end of the file, a reset connection is resumed: the network decides
-        _get(f"{server.url}/w.pth", home, sha256=SHA)
-    except WeightsError as error:
-        assert f"expected SHA-256 {SHA}" in str(error)
+    # A clean end looks like the end of the file, a reset connection is resumed: the network decides which.
+    with suppress(WeightsError):
+        assert _get(f"{server.url}/w.pth", home, sha256=SHA).sha256 == SHA
     assert _get(f"{server.url}/w.pth", home, sha256=SHA).sha256 == SHA
 
 
