@@ -209,9 +209,19 @@ def _leaderboards(registry: Registry) -> Table:
 def _fact_sheet(name: str, facts: dict[str, object]) -> Table:
     table = _table(name, "key", "value", wrap=True)
     for key, value in facts.items():
-        shown = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-        table.add_row(key, shown)
+        table.add_row(key, _readable(value))
     return table
+
+
+def _readable(value: object) -> str:
+    """Return a card's value as a person would write it, text without its line breaks."""
+    if isinstance(value, dict):
+        return ", ".join(f"{k} = {_readable(v)}" for k, v in value.items() if v not in (None, ""))
+    if isinstance(value, list | tuple):
+        return ("; " if any(isinstance(part, dict) for part in value) else ", ").join(map(_readable, value))
+    return (
+        {True: "yes", False: "no"}.get(value, "") if isinstance(value, bool) else " ".join(str(value).split())
+    )
 
 
 def _table(title: str, *columns: str, wrap: bool = False) -> Table:
