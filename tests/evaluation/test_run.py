@@ -318,19 +318,27 @@ def test_a_network_and_a_descriptor_share_one_run(cells: Path, home: Path) -> No
 
 
 @pytest.fixture(scope="module")
-def whole_child(cells: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
-    """A home that a child process filled undisturbed, a small network's features included; its seconds."""
+def whole(cells: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home that a child process filled undisturbed, a small network's features included."""
     home = tmp_path_factory.mktemp("whole")
-    command = _child(cells, home, "network", "colour", "majority")
-    subprocess.run(command, env=_environment(), check=True, capture_output=True)  # warms the disk cache
-    shutil.rmtree(home)
-    began = time.perf_counter()
-    subprocess.run(command, env=_environment(), check=True, capture_output=True)
-    return home, time.perf_counter() - began
+    subprocess.run(
+        _child(cells, home, "network", "colour", "majority"),
+        env=_environment(),
+        check=True,
+        capture_output=True,
+    )
+    return home
 
 
-def _kill_at_random_moments(cells: Path, home: Path, kills: int, seed: int, seconds: float) -> int:
-    """Start and kill children; return how many were killed before they ended."""
+def _files(home: Path) -> int:
+    return sum(1 for _, _, names in os.walk(home) for _ in names)
+
+
+def _kill_at_random_moments(cells: Path, home: Path, kills: int, seed: int, files: int) -> int:
+    """Start children and kill each when a random number of the `files` of a whole run is there; return hits.
+
+    The moment is told by progress, not by the clock, so that it lies within the run on any machine.
+    """
     rng = np.random.default_rng(seed)
     hits = 0
     for _ in range(kills):
@@ -340,12 +348,14 @@ def _kill_at_random_moments(cells: Path, home: Path, kills: int, seed: int, seco
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        try:
-            child.wait(timeout=float(rng.uniform(0.3, 0.9) * seconds))
-        except subprocess.TimeoutExpired:
-            child.kill()
-            child.wait()
-            hits += 1
+        there = _files(home)
+        moment, pause = rng.integers(there + 1, max(there + 2, files)), rng.uniform(0.0, 0.05)
+        while child.poll() is None and _files(home) < moment:
+            time.sleep(0.005)
+        time.sleep(pause)
+        hits += child.poll() is None
+        child.kill()
+        child.wait()
     return hits
 
 
@@ -353,10 +363,9 @@ def _kill_at_random_moments(cells: Path, home: Path, kills: int, seed: int, seco
     ("kills", "seed"), [(1, 0), *(pytest.param(4, seed, marks=pytest.mark.slow) for seed in range(1, 6))]
 )
 def test_killed_and_resumed_equals_undisturbed(
-    cells: Path, home: Path, whole_child: tuple[Path, float], kills: int, seed: int
+    cells: Path, home: Path, whole: Path, kills: int, seed: int
 ) -> None:
-    whole, seconds = whole_child
-    assert _kill_at_random_moments(cells, home, kills, seed, seconds) > 0
+    assert _kill_at_random_moments(cells, home, kills, seed, _files(whole)) > 0
     command = _child(cells, home, "network", "colour", "majority")
     subprocess.run(command, env=_environment(), check=True, capture_output=True)
     assert predictions(home) == predictions(whole)
