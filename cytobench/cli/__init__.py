@@ -53,6 +53,8 @@ def _options(
 
 def main() -> None:
     """Run the command line; errors become one sentence on standard error and an exit code."""
+    # Threads that wait by spinning bring a busy machine to a stand-still; it is read when torch is imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     debug = "--debug" in sys.argv or bool(os.environ.get("CYTOBENCH_DEBUG"))
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     if debug:
