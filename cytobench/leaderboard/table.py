@@ -149,19 +149,15 @@ def _unranked(rows: Sequence[Row]) -> list[str]:
 
 
 def _reasons(rows: Sequence[Row]) -> list[str]:
-    """Say once per reason who failed or did not run."""
-    by_reason: dict[tuple[str, str], list[Row]] = {}
+    """Say once per reason who failed or did not run: anywhere, or where."""
+    scored = {row.backbone for row in rows if row.value is not None}
+    by_reason: dict[tuple[str, str, bool], list[Row]] = {}
     for row in rows:
         if row.value is None:
-            by_reason.setdefault((row.status, row.reason), []).append(row)
+            by_reason.setdefault((row.status, row.reason, row.backbone in scored), []).append(row)
     notes = []
-    for (status, reason), mine in by_reason.items():
-        backbones = list(dict.fromkeys(row.backbone for row in mine))
-        everywhere = {row.backbone for row in rows if row.value is not None}.isdisjoint(backbones)
-        columns = (
-            "" if everywhere else " on " + ", ".join(dict.fromkeys(f"{r.task} ({r.probe})" for r in mine))
-        )
-        notes.append(
-            f"{', '.join(backbones)}{columns}: {status}{': ' + reason if reason else ''}".rstrip(".") + "."
-        )
+    for (status, reason, partly), mine in by_reason.items():
+        backbones = ", ".join(dict.fromkeys(row.backbone for row in mine))
+        places = " on " + ", ".join(dict.fromkeys(f"{r.task} ({r.probe})" for r in mine)) if partly else ""
+        notes.append(f"{backbones}{places}: {status}{': ' + reason if reason else ''}".rstrip(".") + ".")
     return notes
