@@ -29,6 +29,7 @@ Params = dict[str, int | float | str | bool]
 KNN_NEIGHBOURS = (200, 100, 50, 20, 10, 5, 3, 1)
 KNN_WEIGHTING: tuple[Weighting, ...] = ("uniform", "similarity")
 KNN_DEFAULT: Params = {"k": 20, "weighting": "uniform"}
+LINEAR_LOSS_SLACK = 1e-6
 LINEAR_TOLERANCE, LINEAR_TUNING_TOLERANCE = 1e-6, 1e-5
 """Relative distance to the optimum of a fit that predicts, and of one that is only compared with others."""
 LINEAR_C = tuple(float(value) for value in np.logspace(-6, 5, 45))
@@ -223,6 +224,7 @@ class Linear:
                 train_masks=masks,
                 standardise=standardise,
                 tolerance=tolerance,
+                loss_slack=LINEAR_LOSS_SLACK,
             )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -115,6 +116,7 @@ def _pose(
     n_classes: int,
     standardise: bool,
     device: str,
+    loss_slack: float,
 ) -> _Posed:
     """Centre the features once for all folds, measure each fold's columns and find the feature basis."""
     features = torch.from_numpy(table).to(device=device, dtype=torch.float64)
@@ -130,7 +132,8 @@ def _pose(
     start, floor = _start(classes, trained, features.shape[1], n_classes)
     factor = torch.where((floor == 0).sum((1, 2)) == 2, 0.5, 1.0).to(torch.float64)
     basis = feature_basis(features, trained, offset, scale)
-    problem = Problem(features, classes, trained, offset, scale, floor, factor, basis)
+    slack = loss_slack * math.log(max(n_classes, 2)) * factor * trained.sum(1)
+    problem = Problem(features, classes, trained, offset, scale, floor, factor, slack, basis)
     std = np.where(scale.cpu().numpy() > 0, 1.0 / np.maximum(scale.cpu().numpy(), 1e-300), 1.0)
     return _Posed(problem, start, (offset + centre).cpu().numpy(), std, standardise)
 
@@ -159,6 +162,7 @@ def fit_path(
     standardise: bool,
     device: str = "cpu",
     tolerance: float = 1e-7,
+    loss_slack: float = 0.0,
 ) -> LinearPath:
     """Fit all values of C on all folds to convergence.
 
@@ -176,6 +180,9 @@ def fit_path(
             without variance become 0.
         device: torch device that holds the features and computes.
         tolerance: largest estimated distance to the optimal objective, relative to the objective.
+        loss_slack: distance to the optimal objective that is good enough in any case, as a share of
+            the loss of guessing, n ln K (times C): at a large C with separable classes the objective is tiny
+            and its last digits cost most of the time, while no prediction depends on them.
 
     Raises:
         DataError: features are not finite or not one row per label.
@@ -187,7 +194,7 @@ def fit_path(
     masks = _check_masks(train_masks, len(checked))
     wanted = _check_penalties(Cs)
     used = masks.any(axis=0)
-    posed = _pose(table[used], checked[used], masks[:, used], n_classes, standardise, device)
+    posed = _pose(table[used], checked[used], masks[:, used], n_classes, standardise, device, loss_slack)
     ordered, places = np.unique(wanted, return_inverse=True)
     read, numbers = [], []
     for state in follow_path(posed.problem, posed.start, ordered.tolist(), tolerance):
@@ -196,6 +203,7 @@ def fit_path(
         numbers.append(measured.cpu().numpy())
     objective, gradient_norm, gap = np.stack(numbers, axis=-1)[:, :, places]
     mean, std = posed.mean, posed.std
+    allowed = (posed.problem.slack / posed.problem.factor).cpu().numpy()[:, None] * wanted
     return LinearPath(
         Cs=wanted,
         weights=np.stack([weights for weights, _ in read], axis=1)[:, places],
@@ -205,5 +213,5 @@ def fit_path(
         objective=objective,
         gradient_norm=gradient_norm,
         gap=gap,
-        converged=gap <= tolerance * objective,
+        converged=gap <= np.maximum(tolerance * objective, allowed),
     )

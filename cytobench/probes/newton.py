@@ -24,8 +24,8 @@ from torch import Tensor
 from cytobench.probes.curvature import FactoredHessian, factor_hessian, fits, price
 from cytobench.probes.preconditioner import Basis, Preconditioner, precondition
 
-_NEWTON_STEPS = 100
-_CG_STEPS = 300
+_NEWTON_STEPS = 12
+_CG_STEPS = 120
 _HALVINGS = 30
 _ROUNDING = 1e-12  # relative gaps below this may be float64 noise that no further step reduces
 _FORCING = 0.03  # how far one Newton step's linear system is solved, in the preconditioned norm
@@ -39,6 +39,7 @@ class Problem:
     (features - offset[f]) * scale[f]. labels: int64 [n]. masks: bool [F, n], True where fold f trains.
     floor: float64 [F, K, 1], -inf for a class without training rows, else 0. factor: float64 [F], what C is
     multiplied with (1; 0.5 for two classes, see `fit_path`).
+    slack: float64 [F], distance to the optimum allowed in any case, times C.
     """
 
     features: Tensor
@@ -48,16 +49,17 @@ class Problem:
     scale: Tensor
     floor: Tensor
     factor: Tensor
+    slack: Tensor
     basis: Basis
 
     def take(self, folds: Tensor) -> Problem:
         """Return the same problem for some folds only."""
         if len(folds) == len(self.masks):
             return self
-        per_fold = (self.masks, self.offset, self.scale, self.floor, self.factor)
-        masks, offset, scale, floor, factor = (part[folds] for part in per_fold)
+        per_fold = (self.masks, self.offset, self.scale, self.floor, self.factor, self.slack)
+        masks, offset, scale, floor, factor, slack = (part[folds] for part in per_fold)
         return Problem(
-            self.features, self.labels, masks, offset, scale, floor, factor, self.basis.take(folds)
+            self.features, self.labels, masks, offset, scale, floor, factor, slack, self.basis.take(folds)
         )
 
     def logits(self, parameters: Tensor) -> Tensor:
@@ -311,13 +313,14 @@ def minimise(problem: Problem, state: State, C: float, tolerance: float, curvatu
         slope = _assess(part, here, C, curvature, active)
         state.put(active, here)
         exhausted = (here.gap > 0.5 * before) & (here.gap < _ROUNDING * here.objective)
-        unfinished = ((here.gap > tolerance * here.objective) & ~exhausted).nonzero()[:, 0]
+        allowed = (tolerance * here.objective).maximum(part.slack * C)
+        unfinished = ((here.gap > allowed) & ~exhausted).nonzero()[:, 0]
         if len(unfinished) == 0:
             return
         if len(unfinished) < len(active):
             active, part = active[unfinished], part.take(unfinished)
             here, slope = here.take(unfinished), slope.take(unfinished)
-        target = 0.2 * tolerance * here.objective * here.conditioning
+        target = 0.2 * (tolerance * here.objective).maximum(part.slack * C) * here.conditioning
         enough = torch.maximum(_FORCING**2 * slope.energy, target)
         direction, ritz, products = _newton_direction(part, slope, C, enough)
         curvature.spend(products)
