@@ -24,8 +24,8 @@ from torch import Tensor
 from cytobench.probes.curvature import FactoredHessian, factor_hessian, fits, price
 from cytobench.probes.preconditioner import Basis, Preconditioner, precondition
 
-_NEWTON_STEPS = 12
-_CG_STEPS = 120
+_NEWTON_STEPS = 20
+_CG_STEPS = 300
 _HALVINGS = 30
 _ROUNDING = 1e-12  # relative gaps below this may be float64 noise that no further step reduces
 _FORCING = 0.03  # how far one Newton step's linear system is solved, in the preconditioned norm
