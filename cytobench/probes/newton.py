@@ -21,13 +21,14 @@ import torch
 from scipy.linalg import eigvalsh_tridiagonal
 from torch import Tensor
 
-from cytobench.probes.curvature import FactoredHessian, factor_hessian, fits, price
+from cytobench.probes.curvature import FactoredHessian, factor_hessian, prices
 from cytobench.probes.preconditioner import Basis, Preconditioner, precondition
 
 _NEWTON_STEPS = 20
 _CG_STEPS = 300
 _HALVINGS = 30
 _ROUNDING = 1e-12  # relative gaps below this may be float64 noise that no further step reduces
+_DELAY = 4  # steps of conjugate gradients whose joint gain tells what is still to be gained
 _FORCING = 0.03  # how far one Newton step's linear system is solved, in the preconditioned norm
 
 
@@ -61,6 +62,11 @@ class Problem:
         return Problem(
             self.features, self.labels, masks, offset, scale, floor, factor, slack, self.basis.take(folds)
         )
+
+    def seen(self, fold: int) -> Tensor:
+        """Return a fold's training rows as its regression sees them, and a column of ones: [n, d + 1]."""
+        rows = (self.features[self.masks[fold]] - self.offset[fold]) * self.scale[fold]
+        return torch.cat([rows, torch.ones_like(rows[:, :1])], dim=1)
 
     def logits(self, parameters: Tensor) -> Tensor:
         """Return features x weights + intercept: [F, K, n]."""
@@ -113,23 +119,26 @@ class Problem:
 
 
 class Curvature:
-    """Decides along the path when to factor the Hessian, and keeps the factor.
+    """Decides along the path when to factor the Hessian, and keeps the factors.
 
-    It is factored anew when the Hessian products since the last time have cost as much as factoring does: at
-    most twice what the best plan in hindsight would have cost.
+    It is factored anew when the steps of conjugate gradients since the last time have cost as much as
+    factoring does: at most twice what the best plan in hindsight would have cost.
     """
 
     def __init__(self, problem: Problem) -> None:
         self._problem = problem
-        n_classes, d = problem.floor.shape[1], problem.features.shape[1]
-        self._price = price(n_classes, d) if fits(n_classes, d) else None
-        self._spent = 0
+        folds, n_classes = problem.floor.shape[:2]
+        n, d = problem.features.shape
+        self._prices = prices(folds, n, n_classes, d)
+        self._spent = 0.0
         self._factored: FactoredHessian | None = None
         self._made_at = 1.0
 
-    def spend(self, products: int) -> None:
-        """Count Hessian products."""
-        self._spent += products
+    def spend(self, steps: int, n_folds: int) -> None:
+        """Count steps of conjugate gradients for some of the folds."""
+        if self._prices is not None:
+            share = n_folds / len(self._problem.masks)
+            self._spent += steps * share * self._prices.step(factored=self._factored is not None)
 
     def preconditioner(
         self, problem: Problem, probabilities: Tensor, C: float, folds: Tensor
@@ -146,19 +155,21 @@ class Curvature:
 
     def renew(self, state: State, C: float) -> None:
         """Factor the Hessian at `state` (all folds) if that is due; the conditioning then starts from 1."""
-        if self._price is None or self._spent < self._price:
+        if self._prices is None or self._spent < self._prices.factoring:
             return
-        self._spent = 0
+        self._spent = 0.0
         whole = self._problem
         _, normaliser = whole.objective(state.parameters, state.logits, C)
-        probabilities = torch.exp(state.logits + whole.floor - normaliser) * whole.masks[:, None, :]
-        seen = (whole.features[None] - whole.offset[:, None, :]) * whole.scale[:, None, :]
-        rows = torch.cat([seen, torch.ones_like(seen[..., :1])], dim=-1)
-        made = factor_hessian(rows, probabilities, whole.factor * C)
-        if made is None:
-            self._price = None
+        probabilities = torch.exp(state.logits + whole.floor - normaliser)
+        factors = [
+            factor_hessian(whole.seen(fold), probabilities[fold][:, whole.masks[fold]], strength * C)
+            for fold, strength in enumerate(whole.factor.tolist())
+        ]
+        made = [factor for factor in factors if factor is not None]
+        if len(made) < len(factors):
+            self._prices = None
         else:
-            self._factored, self._made_at = made, C
+            self._factored, self._made_at = FactoredHessian(made), C
             state.conditioning = torch.ones_like(state.conditioning)
 
 
@@ -240,12 +251,25 @@ def _assess(problem: Problem, state: State, C: float, curvature: Curvature, fold
     return _Slope(probabilities, gradient, preconditioner, energy)
 
 
-def _newton_direction(
-    problem: Problem, slope: _Slope, C: float, enough: Tensor
-) -> tuple[Tensor, Tensor, int]:
-    """Solve Hessian x direction = -gradient by conjugate gradients until the residual is below `enough` [F].
+@dataclass(frozen=True)
+class _Newton:
+    """What conjugate gradients found.
 
-    Returns the direction [F, K, d + 1], the smallest Ritz value [F] and the number of Hessian products.
+    direction [F, K, d + 1]; ritz [F], the smallest Ritz value; products, their number; decrement [F], how far
+    the quadratic model falls along the direction (inf where it was cut short).
+    """
+
+    direction: Tensor
+    ritz: Tensor
+    products: int
+    decrement: Tensor
+
+
+def _newton_direction(problem: Problem, slope: _Slope, C: float, enough: Tensor, allowed: Tensor) -> _Newton:
+    """Solve Hessian x direction = -gradient by conjugate gradients.
+
+    A fold is done when its residual is below `enough` [F], or when its last steps no longer lower the
+    quadratic model by a tenth of `allowed` [F] (the delayed estimate of Strakos & Tichy 2002).
     """
     residual = -slope.gradient
     solution = torch.zeros_like(residual)
@@ -254,10 +278,12 @@ def _newton_direction(
     running = torch.ones_like(energy, dtype=torch.bool)
     alphas: list[Tensor] = []
     betas: list[Tensor] = []
+    falls: list[Tensor] = []
+    settled = torch.zeros_like(running)
     for _ in range(_CG_STEPS):
         product = problem.curve(step, slope.probabilities, C)
         curvature = _dot(step, product)
-        running = running & (energy > enough) & (curvature > 0)
+        running = running & ~settled & (energy > enough) & (curvature > 0)
         alpha = torch.where(running, energy / curvature.clamp_min(1e-300), 0.0)
         solution = solution + alpha[:, None, None] * step
         residual = residual - alpha[:, None, None] * product
@@ -266,13 +292,20 @@ def _newton_direction(
         beta = torch.where(running, following / energy.clamp_min(1e-300), 0.0)
         alphas.append(alpha)
         betas.append(beta)
+        falls.append(0.5 * alpha * energy)
         energy = torch.where(running, following, energy)
-        if not bool((running & (energy > enough)).any()):
+        delay = max(_DELAY, len(falls) // 4)
+        if len(falls) >= delay:
+            recent = torch.stack(falls[-delay:]).sum(0)
+            settled = settled | ((recent < 0.1 * allowed) & (energy < allowed))
+        if not bool((running & ~settled & (energy > enough)).any()):
             break
         step = preconditioned + beta[:, None, None] * step
     columns = (torch.stack(coefficients, dim=1).cpu().numpy() for coefficients in (alphas, betas))
     ritz = [_smallest_ritz_value(alpha, beta) for alpha, beta in zip(*columns, strict=True)]
-    return solution, torch.tensor(ritz, dtype=torch.float64, device=solution.device), len(alphas)
+    smallest = torch.tensor(ritz, dtype=torch.float64, device=solution.device)
+    decrement = torch.where(settled | (energy <= enough), torch.stack(falls).sum(0), torch.inf)
+    return _Newton(solution, smallest, len(alphas), decrement)
 
 
 def _descend(problem: Problem, state: State, direction: Tensor, slope: Tensor, C: float) -> Tensor:
@@ -305,12 +338,14 @@ def minimise(problem: Problem, state: State, C: float, tolerance: float, curvatu
     above the tolerance.
     """
     active = torch.arange(len(problem.masks), device=problem.features.device)
+    known = torch.full_like(state.gap, torch.inf)  # what the last step's own model says of the gap left
     curvature.caution(state, C)
     for _ in range(_NEWTON_STEPS):
         curvature.renew(state, C)
         part, here = problem.take(active), state.take(active)
         before = here.gap
         slope = _assess(part, here, C, curvature, active)
+        here.gap = torch.minimum(here.gap, known[active])
         state.put(active, here)
         exhausted = (here.gap > 0.5 * before) & (here.gap < _ROUNDING * here.objective)
         allowed = (tolerance * here.objective).maximum(part.slack * C)
@@ -318,14 +353,14 @@ def minimise(problem: Problem, state: State, C: float, tolerance: float, curvatu
         if len(unfinished) == 0:
             return
         if len(unfinished) < len(active):
-            active, part = active[unfinished], part.take(unfinished)
+            active, part, allowed = active[unfinished], part.take(unfinished), allowed[unfinished]
             here, slope = here.take(unfinished), slope.take(unfinished)
-        target = 0.2 * (tolerance * here.objective).maximum(part.slack * C) * here.conditioning
-        enough = torch.maximum(_FORCING**2 * slope.energy, target)
-        direction, ritz, products = _newton_direction(part, slope, C, enough)
-        curvature.spend(products)
-        here.conditioning = torch.minimum(ritz, 4.0 * here.conditioning).clamp(1e-12, 1.0)
-        moved = _descend(part, here, direction, _dot(slope.gradient, direction), C)
+        enough = torch.maximum(_FORCING**2 * slope.energy, 0.2 * allowed * here.conditioning)
+        newton = _newton_direction(part, slope, C, enough, allowed)
+        curvature.spend(newton.products, len(active))
+        here.conditioning = torch.minimum(newton.ritz, 4.0 * here.conditioning).clamp(1e-12, 1.0)
+        moved = _descend(part, here, newton.direction, _dot(slope.gradient, newton.direction), C)
+        known[active] = torch.where(newton.decrement < 0.5 * allowed, newton.decrement, torch.inf)
         state.put(active, here)
         active = active[moved]
         if len(active) == 0:
