@@ -84,12 +84,9 @@ def _write_folder(rows: list[Row], layout: Layout, folder: Path, board: str) -> 
 
 
 def _write_file(rows: list[Row], layout: Layout, style: Format, path: Path) -> None:
-    if style is Format.parquet:
-        from cytobench.leaderboard.rows import tidy
+    from cytobench.leaderboard.render import as_parquet
 
-        tidy(rows).write_parquet(path)
-    else:
-        path.write_text(_text(rows, layout, style), encoding="utf-8")
+    path.write_bytes(as_parquet(rows) if style is Format.parquet else _text(rows, layout, style).encode())
     typer.echo(path)
 
 
@@ -97,9 +94,9 @@ def _print(rows: list[Row], layout: Layout, style: Format) -> None:
     if style in _BINARY and sys.stdout.isatty():
         raise UsageError(f"{style.value} is not for a terminal; add --out FILE.")
     if style is Format.parquet:
-        from cytobench.leaderboard.rows import tidy
+        from cytobench.leaderboard.render import as_parquet
 
-        tidy(rows).write_parquet(sys.stdout.buffer)
+        sys.stdout.buffer.write(as_parquet(rows))
     elif style is Format.table:
         from cytobench.cli.console import output
         from cytobench.leaderboard.render import terminal
@@ -111,13 +108,12 @@ def _print(rows: list[Row], layout: Layout, style: Format) -> None:
 
 def _text(rows: list[Row], layout: Layout, style: Format) -> str:
     from cytobench.leaderboard import render
-    from cytobench.leaderboard.rows import tidy
 
     makers: dict[Format, Callable[[], str]] = {
         Format.markdown: lambda: render.markdown(layout),
         Format.latex: lambda: render.latex(layout),
         Format.json: lambda: render.as_json(rows),
-        Format.csv: lambda: tidy(rows).write_csv(float_precision=6),
+        Format.csv: lambda: render.as_csv(rows),
         Format.table: lambda: _plain(layout),
     }
     return makers[style]()

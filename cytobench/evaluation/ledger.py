@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import os
 import re
 import secrets
@@ -18,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from cytobench.errors import StoreError
 from cytobench.evaluation.results import RunResult, rescored
+from cytobench.features.durable import make_folder, unwritable, write_durably
 
 PREDICTIONS, RESULT, TRIALS = "predictions.parquet", "result.json", "trials.parquet"
 _PARTIAL, _STALE_SECONDS = ".partial", 3600.0
@@ -79,10 +81,10 @@ def save_run(
     partial = home / "results" / _PARTIAL / f"{result.run_id}-{os.getpid()}-{secrets.token_hex(4)}"
     try:
         partial.mkdir(parents=True)
-        predictions.write_parquet(partial / PREDICTIONS)
+        (partial / PREDICTIONS).write_bytes(_parquet(predictions))
         digests: dict[str, str | None] = {"predictions_sha256": _sha256(partial / PREDICTIONS)}
         if trials is not None:
-            trials.write_parquet(partial / TRIALS)
+            (partial / TRIALS).write_bytes(_parquet(trials))
             digests["trials_sha256"] = _sha256(partial / TRIALS)
         whole = result.model_copy(update=digests)
         (partial / RESULT).write_text(whole.model_dump_json(indent=1) + "\n", encoding="utf-8")
@@ -90,10 +92,7 @@ def save_run(
         _put_in_place(partial, final)
     except OSError as error:
         shutil.rmtree(partial, ignore_errors=True)
-        raise StoreError(
-            f"The result of {result.backbone} on {result.task} cannot be written to {final}: "
-            f"{error.strerror or error}; free some space or choose another --home."
-        ) from error
+        raise unwritable(final.parent, error) from error
     clear_failure(home, result.task, result.backbone, result.probe, tuned=result.tuned)
     return whole
 
@@ -163,13 +162,8 @@ def write_table_once(path: Path, table: pl.DataFrame) -> None:
     """Write a Parquet table under a name that carries its digest, unless it is there; raises StoreError."""
     if path.exists():
         return
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}-{os.getpid()}-{secrets.token_hex(4)}")
-        table.write_parquet(temporary)
-        temporary.replace(path)
-    except OSError as error:
-        raise StoreError(f"{path} cannot be written: {error.strerror or error}; free some space.") from error
+    make_folder(path.parent)
+    write_durably(path, [_parquet(table)])
 
 
 def _failure_path(home: Path, task: str, backbone: str, probe: str, *, tuned: bool) -> Path:
@@ -181,6 +175,13 @@ def _read_failure(path: Path) -> Failure | None:
         return Failure.model_validate_json(path.read_bytes())
     except (OSError, ValueError):
         return None
+
+
+def _parquet(table: pl.DataFrame) -> bytes:
+    """Return the bytes of a Parquet file: polars' own writing hides a full disk behind other errors."""
+    buffer = io.BytesIO()
+    table.write_parquet(buffer)
+    return buffer.getvalue()
 
 
 def _sha256(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -123,21 +124,31 @@ def _latex_cell(cell: Cell) -> str:
 
 
 def write(rows: Sequence[Row], layout: Layout, folder: Path, *, name: str, command: str = "") -> list[Path]:
-    """Write the leaderboard as Markdown, LaTeX, CSV, Parquet and JSON; return the files."""
+    """Write the leaderboard as Markdown, LaTeX, JSON, CSV and Parquet; return the files. Raises OSError."""
     folder.mkdir(parents=True, exist_ok=True)
-    made = []
-    for suffix, text in (
-        ("md", markdown(layout, command=command)),
-        ("tex", latex(layout)),
-        ("json", as_json(rows)),
-    ):
-        path = folder / f"{name}.{suffix}"
-        path.write_text(text, encoding="utf-8")
-        made.append(path)
-    table = tidy(rows)
-    table.write_csv(folder / f"{name}.csv", float_precision=6)
-    table.write_parquet(folder / f"{name}.parquet")
-    return [*made, folder / f"{name}.csv", folder / f"{name}.parquet"]
+    contents = {
+        "md": markdown(layout, command=command).encode(),
+        "tex": latex(layout).encode(),
+        "json": as_json(rows).encode(),
+        "csv": as_csv(rows).encode(),
+        "parquet": as_parquet(rows),
+    }
+    paths = [folder / f"{name}.{suffix}" for suffix in contents]
+    for path, content in zip(paths, contents.values(), strict=True):
+        path.write_bytes(content)
+    return paths
+
+
+def as_csv(rows: Sequence[Row]) -> str:
+    """Return the tidy rows as CSV."""
+    return tidy(rows).write_csv(float_precision=6)
+
+
+def as_parquet(rows: Sequence[Row]) -> bytes:
+    """Return the bytes of a Parquet file: polars' own writing hides a full disk behind other errors."""
+    buffer = io.BytesIO()
+    tidy(rows).write_parquet(buffer)
+    return buffer.getvalue()
 
 
 def as_json(rows: Sequence[Row]) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import resource
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -141,8 +143,27 @@ def test_a_run_of_the_same_id_is_replaced_whole(home: Path) -> None:
 
 def test_a_folder_that_cannot_be_written_is_one_sentence(home: Path) -> None:
     (home / "results").write_text("in the way")
-    with pytest.raises(StoreError, match=r"net on cells cannot be written .* --home"):
+    with pytest.raises(StoreError, match=r"results/cells/net/knn failed \(Not a directory\)"):
         ledger.save_run(home, *_run(), None)
+
+
+@pytest.fixture
+def no_room() -> Iterator[None]:
+    """No file may grow beyond 64 bytes: to a program this is a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (64, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.usefixtures("no_room")
+def test_a_full_disk_is_one_sentence_and_leaves_no_half_run(home: Path) -> None:
+    result, table = _run()
+    with pytest.raises(StoreError, match=r"^No space is left for .*/cells/net/knn .* command again"):
+        ledger.save_run(home, result, table, None)
+    with pytest.raises(StoreError, match=r"^No space is left"):
+        ledger.write_table_once(home / "results" / "cells" / "folds.parquet", table)
+    assert [path for path in home.rglob("*") if path.is_file()] == []
 
 
 def test_failures_count_attempts_and_vanish_with_a_success(home: Path) -> None:
