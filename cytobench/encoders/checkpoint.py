@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from cytobench.errors import WeightsError
+from cytobench.errors import WrongWeightsError
 
 State = dict[str, torch.Tensor]
 
@@ -27,7 +27,7 @@ def read(path: Path) -> Any:
     """Return what the weights file holds: a flat `State` for safetensors, else whatever was saved.
 
     Pickles are read with `weights_only=True`; plain `argparse.Namespace` and numpy scalars, as training
-    scripts leave them beside the weights, are let through. Raises WeightsError with one sentence.
+    scripts leave them beside the weights, are let through. Raises WrongWeightsError with one sentence.
     """
     head = _head(path)
     if _is_safetensors(head):
@@ -37,8 +37,8 @@ def read(path: Path) -> Any:
     if head.startswith(b"\x80"):
         return _read_pickle(path, mmap=False)
     if head.lstrip()[:1] == b"<":
-        raise WeightsError(f"{path} is a web page, not weights; {_AGAIN}.")
-    raise WeightsError(
+        raise WrongWeightsError(f"{path} is a web page, not weights; {_AGAIN}.")
+    raise WrongWeightsError(
         f"{path} is no checkpoint: it is neither a PyTorch nor a safetensors file; check the path or "
         f"{_AGAIN}."
     )
@@ -47,19 +47,19 @@ def read(path: Path) -> Any:
 def tensors(held: Any, path: Path) -> State:
     """Return the tensors of `held`, unwrapped from `{"state_dict": …}` and the like.
 
-    Raises WeightsError where there are none.
+    Raises WrongWeightsError where there are none.
     """
     for wrapper in _WRAPPERS:
         inner = held.get(wrapper) if isinstance(held, Mapping) else None
         if isinstance(inner, Mapping):
             held = inner
     if not isinstance(held, Mapping):
-        raise WeightsError(
+        raise WrongWeightsError(
             f"{path} holds a {type(held).__name__}, not named weights; save the model's state_dict() instead."
         )
     state = {str(key): value for key, value in held.items() if isinstance(value, torch.Tensor)}
     if not state:
-        raise WeightsError(
+        raise WrongWeightsError(
             f"{path} holds no weights (its keys: {_some(held)}); check that it is the right file."
         )
     return state
@@ -68,7 +68,7 @@ def tensors(held: Any, path: Path) -> State:
 def branch_of(held: Any, branch: str, path: Path) -> tuple[Any, str]:
     """Return the asked branch of a self-distillation checkpoint, and which was found ("" for a plain file).
 
-    Raises WeightsError when only the other branch is there.
+    Raises WrongWeightsError when only the other branch is there.
     """
     if not isinstance(held, Mapping):
         return held, ""
@@ -76,7 +76,7 @@ def branch_of(held: Any, branch: str, path: Path) -> tuple[Any, str]:
     if not present:
         return held, ""
     if branch not in present:
-        raise WeightsError(
+        raise WrongWeightsError(
             f'{path} holds only the {present[0]} branch, not the {branch}; set branch = "{present[0]}" in '
             f"the card, or ?branch={present[0]} after the path, if that is the one you want."
         )
@@ -95,7 +95,7 @@ def strip_prefixes(state: Mapping[str, torch.Tensor]) -> State:
 
 
 def load_strictly(module: torch.nn.Module, state: Mapping[str, torch.Tensor], path: Path, arch: str) -> None:
-    """Copy `state` into `module`; raises WeightsError that names what is missing, unexpected or misshapen."""
+    """Copy `state` into `module`; raises WrongWeightsError naming what is missing, too much or misshapen."""
     wanted = module.state_dict()
     missing = [key for key in wanted if key not in state]
     unexpected = [key for key in state if key not in wanted]
@@ -107,7 +107,7 @@ def load_strictly(module: torch.nn.Module, state: Mapping[str, torch.Tensor], pa
     found = (("missing", missing), ("unexpected", unexpected), ("of another shape", misshapen))
     faults = [f"{len(keys)} {kind} ({_some(keys)})" for kind, keys in found if keys]
     if faults:
-        raise WeightsError(
+        raise WrongWeightsError(
             f"{path} does not fit the architecture '{arch}': weights {', '.join(faults)}; correct arch or "
             "arch_options in the card."
         )
@@ -124,7 +124,7 @@ def _head(path: Path) -> bytes:
         with path.open("rb") as file:
             return file.read(64)
     except OSError as error:
-        raise WeightsError(
+        raise WrongWeightsError(
             f"{path} cannot be read ({error.strerror}); check the path and its rights."
         ) from error
 
@@ -141,20 +141,20 @@ def _read_safetensors(path: Path) -> State:
     try:
         return dict(load_file(path))
     except (SafetensorError, OSError, ValueError) as error:
-        raise WeightsError(f"{path} is truncated or damaged ({error}); {_AGAIN}.") from error
+        raise WrongWeightsError(f"{path} is truncated or damaged ({error}); {_AGAIN}.") from error
 
 
 def _read_pickle(path: Path, *, mmap: bool) -> Any:
     if mmap and not zipfile.is_zipfile(path):
-        raise WeightsError(f"{path} is truncated: the end of the file is missing; {_AGAIN}.")
+        raise WrongWeightsError(f"{path} is truncated: the end of the file is missing; {_AGAIN}.")
     try:
         with _plain_globals():
             return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except pickle.UnpicklingError as error:
-        raise WeightsError(_why_refused(path, error)) from error
+        raise WrongWeightsError(_why_refused(path, error)) from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise WeightsError(f"{path} is truncated or damaged ({first[:120]}); {_AGAIN}.") from error
+        raise WrongWeightsError(f"{path} is truncated or damaged ({first[:120]}); {_AGAIN}.") from error
 
 
 def _why_refused(path: Path, error: Exception) -> str:

@@ -31,8 +31,8 @@ def build(card: BackboneCard, path: Path | None, reporter: Reporter) -> Built:
     used is reported. Projection heads and `masked_embed` are dropped; anything else must fit exactly.
     Position embeddings of another grid are resized (bicubic) with a warning.
 
-    Raises EncoderError for a checkpoint of another architecture, WeightsError for a file that is damaged, is
-    no checkpoint, or holds only the other branch.
+    Raises EncoderError for a checkpoint of another architecture, WrongWeightsError for a file that is
+    damaged, is no checkpoint, or holds only the other branch.
     """
     model = create(card)
     if path is None:

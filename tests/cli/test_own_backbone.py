@@ -96,3 +96,13 @@ def test_weights_of_another_architecture_are_one_sentence(cytobench, own_backbon
     assert ran.code == 1
     assert "Traceback" not in ran.err
     assert "my-net" in ran.out + ran.err
+
+
+def test_a_damaged_checkpoint_is_a_failure_not_an_absence(cytobench, own_backbone: Path) -> None:  # noqa: F811
+    weights = own_backbone / "weights" / "my-net.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    ran = _run(cytobench, own_backbone, "my-net")
+    assert ran.code == 1
+    assert "my-net: failed: " in ran.out
+    assert "truncated" in ran.out
+    assert "1 failed" in ran.err

@@ -16,7 +16,7 @@ from tiny_cards import PREPROCESS, Heard, crops, load_tiny, tiny_card
 
 from cytobench.cards import BackboneCard
 from cytobench.encoders import checkpoint, ibot, random_weights, timm_vit
-from cytobench.errors import EncoderError, WeightsError
+from cytobench.errors import EncoderError, WrongWeightsError
 from cytobench.progress import SilentReporter
 
 State = dict[str, torch.Tensor]
@@ -158,17 +158,22 @@ WRONG: dict[str, tuple[Any, dict[str, Any], type[Exception], str]] = {
         EncoderError,
         "no plain vision transformer",
     ),
-    "student only": (lambda: {"student": _state()}, {}, WeightsError, 'branch = "student"'),
+    "student only": (lambda: {"student": _state()}, {}, WrongWeightsError, 'branch = "student"'),
     "teacher only": (
         lambda: {"teacher": _state()},
         {"branch": "student"},
-        WeightsError,
+        WrongWeightsError,
         'branch = "teacher"',
     ),
-    "a key too many": (lambda: _state() | {"extra": torch.ones(1)}, {}, WeightsError, "1 unexpected (extra)"),
-    "a key too few": (_missing_one, {}, WeightsError, "1 missing (blocks.1.mlp.fc2.bias)"),
-    "no weights": (lambda: {"epoch": 3}, {}, WeightsError, "holds no weights"),
-    "a list": (lambda: [1, 2], {}, WeightsError, "holds a list"),
+    "a key too many": (
+        lambda: _state() | {"extra": torch.ones(1)},
+        {},
+        WrongWeightsError,
+        "1 unexpected (extra)",
+    ),
+    "a key too few": (_missing_one, {}, WrongWeightsError, "1 missing (blocks.1.mlp.fc2.bias)"),
+    "no weights": (lambda: {"epoch": 3}, {}, WrongWeightsError, "holds no weights"),
+    "a list": (lambda: [1, 2], {}, WrongWeightsError, "holds a list"),
 }
 
 
@@ -197,7 +202,7 @@ def test_a_truncated_file_is_named_as_such(tmp_path: Path, form: str, share: flo
         save_file(_state(), path)
     else:
         torch.save(_state(), path, _use_new_zipfile_serialization=form == "zip")
-    with pytest.raises(WeightsError, match="truncated") as caught:
+    with pytest.raises(WrongWeightsError, match="truncated") as caught:
         checkpoint.read(_truncated(path, share))
     assert "\n" not in str(caught.value)
 
@@ -215,7 +220,7 @@ def test_a_file_that_is_no_checkpoint_is_named_as_such(tmp_path: Path, kind: str
     content = NO_CHECKPOINTS[kind]
     path = tmp_path / "weights.pth"
     path.write_bytes(content)
-    with pytest.raises(WeightsError, match=r"no checkpoint|a web page"):
+    with pytest.raises(WrongWeightsError, match=r"no checkpoint|a web page"):
         checkpoint.read(path)
 
 
@@ -228,6 +233,6 @@ def test_code_inside_a_checkpoint_never_runs(tmp_path: Path, monkeypatch: pytest
     target = tmp_path / "it-ran"
     monkeypatch.setenv("TROJAN_TARGET", str(target))
     path = _saved(tmp_path, {"teacher": _state(), "args": _Trojan()})
-    with pytest.raises(WeightsError, match=r"run code of its own \(.*mkdir\)"):
+    with pytest.raises(WrongWeightsError, match=r"run code of its own \(.*mkdir\)"):
         checkpoint.read(path)
     assert not target.exists()
