@@ -14,10 +14,11 @@ directory, by the last two parts of that path and a digest of the whole, `ibot:r
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -139,13 +140,15 @@ def _timm_card(uri: str, target: str, options: dict[str, Any]) -> dict[str, Any]
 
 
 def _no_timm_model(uri: str, arch: str) -> str:
-    import difflib
-
     from timm import list_models
 
-    near = difflib.get_close_matches(arch, list_models(), n=3)
-    hint = f"did you mean {' or '.join(near)}?" if near else "see timm.list_models()."
-    return f"'{uri}': timm knows no architecture '{arch}'; {hint}"
+    near = _nearest(arch, list_models(), "see timm.list_models().")
+    return f"'{uri}': timm knows no architecture '{arch}'; {near}"
+
+
+def _nearest(name: str, among: Sequence[str], otherwise: str) -> str:
+    near = difflib.get_close_matches(name, among, n=3)
+    return f"did you mean {' or '.join(near)}?" if near else otherwise
 
 
 def _timm_weights(uri: str, config: Mapping[str, Any]) -> str:
@@ -190,10 +193,12 @@ def _open_clip_card(uri: str, target: str, options: dict[str, Any]) -> dict[str,
     _refuse_unknown(uri, options, ("pretrained", *_COMMON))
     model, _, tag = target.partition("/")
     pretrained = _pretrained(uri, options)
+    if open_clip.get_model_config(model) is None:
+        near = _nearest(model, open_clip.list_models(), "see open_clip.list_models().")
+        raise CardError(f"'{uri}': open_clip knows no model '{model}'; {near}")
     config = open_clip.get_pretrained_cfg(model, tag) if tag else {}
     if pretrained and not config:
-        tags = ", ".join(open_clip.list_pretrained_tags_by_model(model)) or "none"
-        raise CardError(f"'{uri}': open_clip has no weights '{tag}' for the model '{model}'; it has {tags}.")
+        raise CardError(_no_open_clip_weights(uri, model, tag))
     raw = _common(uri, options) | {
         "loader": "open_clip",
         "arch": model,
@@ -205,6 +210,18 @@ def _open_clip_card(uri: str, target: str, options: dict[str, Any]) -> dict[str,
     if not pretrained:
         raw["domain"] = "none"
     return _with_features(raw, open_clip_model.dim_of)
+
+
+def _no_open_clip_weights(uri: str, model: str, tag: str) -> str:
+    import open_clip
+
+    tags = open_clip.list_pretrained_tags_by_model(model)
+    if not tags:
+        return f"'{uri}': open_clip has no weights for '{model}'; add ?pretrained=false for random ones."
+    there = ", ".join(tags)
+    if not tag:
+        return f"'{uri}': the weights are missing; write open_clip:{model}/{tags[0]} (there are {there})."
+    return f"'{uri}': open_clip has no weights '{tag}' for the model '{model}'; it has {there}."
 
 
 def _open_clip_size(uri: str, model: str) -> int:

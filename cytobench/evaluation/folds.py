@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os.path
 import warnings
 from dataclasses import dataclass
 from functools import lru_cache
@@ -217,7 +218,7 @@ def _split_path(split: Split, card_dir: Path | None) -> Path:
         raise CardError(
             f"The split file '{split.path}' leaves {bounds}: move it there, or write the path in full."
         )
-    return card_dir / wanted
+    return Path(os.path.normpath(card_dir / wanted))
 
 
 def _from_file(examples: Examples, path: Path) -> Folds:
@@ -225,8 +226,9 @@ def _from_file(examples: Examples, path: Path) -> Folds:
         raw = pl.read_csv(path, schema_overrides={"sample": pl.String})
         listed = raw.select(pl.col("sample"), pl.col("fold").cast(pl.Int16))
     except (OSError, pl.exceptions.PolarsError) as error:
+        why = str(error).partition("\n")[0] if path.is_file() else "there is no such file"
         raise ProtocolError(
-            f"The split file {path} cannot be read ({error}): it must be a CSV with the columns sample,fold."
+            f"The split file {path} cannot be read ({why}): it must be a CSV with the columns sample,fold."
         ) from error
     fold_of = dict(listed.iter_rows())
     lost = [sample for sample in examples.samples if fold_of.get(sample) is None]

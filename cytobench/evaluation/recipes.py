@@ -298,8 +298,10 @@ def recipe_of(probe: str, *, null: bool, standardise: bool, exclude_own_group: b
 
 def why_not(probe: str, unit: str) -> str | None:
     """Return why `probe` cannot be run on a task of this unit, or None when it can."""
+    fitting = " or ".join(name for name, of in UNIT_OF_PROBE.items() if of == unit)
     if probe not in UNIT_OF_PROBE:
-        return f"the probe '{probe}' is not part of this version"
+        return f"This version has no probe '{probe}'; for a task whose unit is the {unit} it has {fitting}."
     if UNIT_OF_PROBE[probe] != unit:
-        return f"the probe '{probe}' scores {UNIT_OF_PROBE[probe]}s and this task's unit is the {unit}"
+        scored = UNIT_OF_PROBE[probe]
+        return f"The probe '{probe}' scores {scored}s and this task's unit is the {unit}; use {fitting}."
     return None

@@ -87,7 +87,7 @@ def benchmark(request: RunRequest, *, reporter: Reporter | None = None) -> list[
 def extract_features(request: RunRequest, *, reporter: Reporter | None = None) -> list[str]:
     """Compute and store the features of every task x backbone of `request`, and evaluate nothing.
 
-    Returns a sentence for each task, backbone or pair for which that was not possible.
+    Returns a sentence, with its name in front, for each task or backbone for which that was not possible.
     """
     reporter = reporter or SilentReporter()
     digests = FileDigests(request.home, rehash=request.rehash)
@@ -103,8 +103,9 @@ def extract_features(request: RunRequest, *, reporter: Reporter | None = None) -
             if isinstance(task, TaskPlan) and isinstance(backbone, BackbonePlan)
         ]
     )
-    unplanned = [one.reason for _, one in [*tasks, *backbones] if isinstance(one, Problem)]
-    return list(dict.fromkeys([*unplanned, *(one.reason for one in extraction.problems.values())]))
+    problems = [(card.name, one) for card, one in [*tasks, *backbones] if isinstance(one, Problem)]
+    problems += [(backbone, one) for (_, backbone), one in extraction.problems.items()]
+    return list(dict.fromkeys(f"{name}: {one.reason.removeprefix(f'{name}: ')}" for name, one in problems))
 
 
 def _backbones(

@@ -66,7 +66,7 @@ class Runner:
         try:
             features = np.asarray(self.encoder.encode(padded), np.float32)
         except EncoderError as error:
-            raise EncoderError(f"{error} ({self._culprit(chunk, name)})") from error
+            raise EncoderError(f"{str(error).rstrip('.')} ({self._culprit(chunk, name)}).") from error
         if features.shape != (len(padded), self.encoder.dim):
             raise EncoderError(
                 f"{self.encoder.name} returned features of shape {list(features.shape)} for {len(padded)} "

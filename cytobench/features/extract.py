@@ -201,14 +201,11 @@ def _compute(
         prepare = _preparers(targets, total, threads, stack, reporter)
         reader = stack.enter_context(ReadAhead(plan, prepare, workers=threads, ahead=_AHEAD))
         step = stack.enter_context(reporter.task(label, total))
-        began, done = time.perf_counter(), 0
         for prepared in reader.batches(_wanted(batches, targets)):
             for target in targets:
                 if target.wants(prepared.batch):
                     target.take(plan, prepared)
-            count = prepared.batch.stop - prepared.batch.start
-            done += count
-            step.advance(count, f"{done / (time.perf_counter() - began):.1f} images/s")
+            step.advance(prepared.batch.stop - prepared.batch.start)
         cost.decoded += reader.effort.decoded
         cost.reading += reader.effort.seconds
         cost.waited += reader.effort.waited

@@ -85,7 +85,9 @@ def _named(store: FeatureStore, name: str) -> Path:
     found = [folder for folder in store.folders() if name and folder.name.startswith(name)]
     if len(found) != 1:
         what = "No space" if not found else f"{len(found)} spaces"
-        raise StoreError(f"{what} in {store.folder} begin with '{name}': give an id that `cache ls` shows.")
+        raise StoreError(
+            f"{what} in {store.folder} with an id that begins with '{name}': give one that `cache ls` shows."
+        )
     return found[0]
 
 

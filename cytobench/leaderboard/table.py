@@ -159,5 +159,6 @@ def _reasons(rows: Sequence[Row]) -> list[str]:
     for (status, reason, partly), mine in by_reason.items():
         backbones = ", ".join(dict.fromkeys(row.backbone for row in mine))
         places = " on " + ", ".join(dict.fromkeys(f"{r.task} ({r.probe})" for r in mine)) if partly else ""
-        notes.append(f"{backbones}{places}: {status}{': ' + reason if reason else ''}".rstrip(".") + ".")
+        why = reason.removeprefix(f"{backbones}: ")  # what concerns one backbone often begins with its name
+        notes.append(f"{backbones}{places}: {status}{': ' + why if why else ''}".rstrip(".") + ".")
     return notes

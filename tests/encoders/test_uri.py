@@ -104,6 +104,8 @@ WRONG = {
     "timm:resnet18?wings=2": "arch_options",
     "timm:resnet18?seed": "has no value",
     "open_clip:ViT-B-16/nope": "no weights 'nope'",
+    "open_clip:ViT-B-61/openai": "knows no model 'ViT-B-61'; did you mean ViT-B-16",
+    "open_clip:ViT-B-16": "write open_clip:ViT-B-16/openai",
     "open_clip:ViT-B-16/openai?depth=3": "unknown option depth",
     "ibot:a.pth": "write ibot:a.pth?arch=",
     "ibot:a.pth?arch=vit_tiny_patch16_224&pooling=max": "pooling",

@@ -85,7 +85,9 @@ def test_every_run_of_the_grid_has_an_outcome_and_files(undisturbed: tuple[Path,
     }
     assert len(outcomes) == 16
     reasons = {one.reason for one in outcomes if one.status == "not run"}
-    assert reasons == {"the probe 'abmil' is not part of this version"}
+    assert reasons == {
+        "This version has no probe 'abmil'; for a task whose unit is the bag it has mean-linear."
+    }
     done = [one.result for one in outcomes if one.result is not None]
     assert len(predictions(home)) == len(done) == 12
     for result in done:
@@ -299,6 +301,7 @@ def test_features_alone_can_be_extracted_ahead(cells: Path, home: Path, tmp_path
     asked = request(cells, home, "colour", tasks=[task(cells), task(tmp_path, name="absent")])
     problems = extract_features(asked)
     assert len(problems) == 1
+    assert problems[0].startswith("absent: ")
     assert "cells.csv" in problems[0]
     assert not (home / "results").exists()
     assert list(home.glob("features/**/*.safetensors"))

@@ -246,16 +246,17 @@ class Broken(ToyEncoder):
         here = [at for at, one in enumerate(batch) if np.array_equal(one, self.culprit)]
         features[here] = self.value
         if here and self.refuses:
-            raise EncoderError("toy returned NaN")
+            raise EncoderError("toy returned NaN; correct it.")
         return features
 
 
 def test_an_unusable_feature_names_its_image(cells: list[Path], store: FeatureStore, home: Path) -> None:
     items = items_from(cells, home)
-    for refuses, kind in ((False, StoreError), (True, EncoderError)):
+    refused = r"correct it \(first met at .*cell_0006\.png\)\.$"
+    for refuses, kind, words in ((False, StoreError, r"cell_0006\.png"), (True, EncoderError, refused)):
         broken = Broken(np.nan, refuses=refuses)
         broken.culprit = broken.prepare(images.decode(cells[6]))
-        with pytest.raises(kind, match=r"cell_0006\.png"):
+        with pytest.raises(kind, match=words):
             extract([items], [broken], store, batch_size=4)
         assert len(space_of(store, broken)) == 4
     with pytest.raises(EncoderError, match="correct `dim`"):

@@ -126,6 +126,13 @@ def test_every_layout_says_who_failed_who_did_not_run_and_why(layout: Layout, fo
         assert word in text
 
 
+def test_a_reason_that_names_its_backbone_is_not_told_with_the_name_twice() -> None:
+    rows = [row("own", None, status="failed", reason="own: mine has no function 'tiny'; correct loader.")]
+    assert lay_out("Board", rows, [], NULLS).notes[-1] == (
+        "own: failed: mine has no function 'tiny'; correct loader."
+    )
+
+
 def _terminal(layout: Layout) -> str:
     from rich.console import Console
 
