@@ -25,17 +25,19 @@ def ls(home: HomeOption = None) -> None:
     """
     from rich import box
     from rich.table import Table
+    from rich.text import Text
 
     from cytobench.cli.console import output
 
     store = _store(home)
     spaces = store.ls()
-    table = Table(title=f"Feature spaces in {store.folder}", box=box.SIMPLE_HEAD, title_justify="left")
+    title = Text(f"Feature spaces in {store.folder}")
+    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
     for column in ("space", "encoder", "dim", "items", "shards", "size", "since"):
         table.add_column(column, justify="right" if column in ("dim", "items", "shards", "size") else "left")
     for space in spaces:
         counts = (str(space.dim), f"{space.rows:,}", str(space.shards), readable(space.bytes))
-        table.add_row(space.id[:12], _encoder(space.identity), *counts, space.created[:10])
+        table.add_row(space.id[:12], Text(_encoder(space.identity)), *counts, space.created[:10])
     table.caption = f"{len(spaces)} spaces, {readable(sum(space.bytes for space in spaces))}"
     output().print(table)
 

@@ -15,6 +15,7 @@ from cytobench.errors import CardError
 
 if TYPE_CHECKING:
     from rich.table import Table
+    from rich.text import Text
 
     from cytobench.registry import Registry
 
@@ -144,7 +145,7 @@ def _backbones(registry: Registry) -> Table:
     for card in registry.backbones.values():
         gate = ", gated" if card.gated else ""
         dim = str(card.dim or "-")
-        table.add_row(card.name, dim, card.domain, _weights(card.weights) + gate, card.title, card.licence)
+        _add(table, card.name, dim, card.domain, _weights(card.weights) + gate, card.title, card.licence)
     table.caption = (
         "Also any model of timm (timm:NAME) or open_clip (open_clip:MODEL/PRETRAINED), "
         "and any iBOT checkpoint (ibot:PATH?arch=vit_base_patch16_224)."
@@ -153,15 +154,20 @@ def _backbones(registry: Registry) -> Table:
 
 
 def _weights(uri: str) -> str:
-    return {"none": "needs none", "random": "random, fixed seed"}.get(uri, uri.split(":", 1)[0])
+    """Say in a word or two where weights come from."""
+    if uri in ("none", "random"):
+        return {"none": "needs none", "random": "random, fixed seed"}[uri]
+    scheme, colon, _ = uri.partition(":")
+    return scheme if colon else "file"
 
 
 def _tasks(registry: Registry, data: tuple[Path, ...]) -> Table:
     table = _table("Tasks", "name", "data", "unit", "probes", "group", "ranked", "title")
     for card in registry.tasks.values():
-        table.add_row(
+        _add(
+            table,
             card.name,
-            _at_hand(card.dataset, card.source, data),
+            _at_hand(card.dataset, data),
             card.unit,
             " ".join(card.probes),
             card.group if card.group != "none" else "-",
@@ -172,14 +178,16 @@ def _tasks(registry: Registry, data: tuple[Path, ...]) -> Table:
     return table
 
 
-def _at_hand(dataset: object, source: Path | None, data: tuple[Path, ...]) -> str:
+def _at_hand(dataset: object, data: tuple[Path, ...]) -> Text:
+    from rich.text import Text
+
     from cytobench.datasets import DATASETS, find_root
 
     if not isinstance(dataset, str):
-        return "own"
+        return Text("own")
     if dataset in DATASETS and DATASETS[dataset].generated:
-        return "[green]embedded[/green]"
-    return "[green]here[/green]" if find_root(dataset, data) else "[dim]not here[/dim]"
+        return Text("embedded", style="green")
+    return Text("here", style="green") if find_root(dataset, data) else Text("not here", style="dim")
 
 
 def _datasets(data: tuple[Path, ...]) -> Table:
@@ -187,29 +195,29 @@ def _datasets(data: tuple[Path, ...]) -> Table:
 
     table = _table("Data sets", "name", "data", "folder", "licence", "title")
     for name, info in DATASETS.items():
-        at_hand = _at_hand(name, None, data)
-        table.add_row(name, at_hand, " or ".join(info.folders), info.licence, info.title)
+        at_hand = _at_hand(name, data)
+        _add(table, name, at_hand, " or ".join(info.folders), info.licence, info.title)
     return table
 
 
 def _probes() -> Table:
     table = _table("Probes", "name", "what", "how", "tasks")
     for name, (title, how, unit) in _PROBES.items():
-        table.add_row(name, title, how, unit)
+        _add(table, name, title, how, unit)
     return table
 
 
 def _leaderboards(registry: Registry) -> Table:
     table = _table("Leaderboards", "name", "title", "columns", "backbones")
     for card in registry.leaderboards.values():
-        table.add_row(card.name, card.title, str(len(card.columns)), str(len(card.backbones) or "all"))
+        _add(table, card.name, card.title, str(len(card.columns)), str(len(card.backbones) or "all"))
     return table
 
 
 def _fact_sheet(name: str, facts: dict[str, object]) -> Table:
     table = _table(name, "key", "value", wrap=True)
     for key, value in facts.items():
-        table.add_row(key, _readable(value))
+        _add(table, key, _readable(value))
     return table
 
 
@@ -228,8 +236,9 @@ def _table(title: str, *columns: str, wrap: bool = False) -> Table:
     """Return a table of one-line rows; in a narrow terminal long columns are cut short, not wrapped."""
     from rich import box
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", caption_justify="left")
+    table = Table(title=Text(title), box=box.SIMPLE_HEAD, title_justify="left", caption_justify="left")
     for column in columns:
         long = column in ("title", "licence", "how", "value", "folder")
         table.add_column(
@@ -241,6 +250,13 @@ def _table(title: str, *columns: str, wrap: bool = False) -> Table:
         )
     table.expand = not wrap
     return table
+
+
+def _add(table: Table, *cells: str | Text) -> None:
+    """Add a row; square brackets in what cards and files say are text, not markup."""
+    from rich.text import Text
+
+    table.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in cells))
 
 
 def _print(table: Table) -> None:

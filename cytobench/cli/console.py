@@ -79,9 +79,8 @@ class _LineStep:
         rate = self._done / max(time.monotonic() - self._started, 1e-9)
         of = f" of {self._total:,}" if self._total is not None else ""
         left = f", {max(self._total - self._done, 0) / rate:,.0f} s left" if self._total and rate else ""
-        self._console.print(
-            f"{self._label}: {self._done:,}{of} ({rate:,.1f}/s{left}) {note}".rstrip(), highlight=False
-        )
+        text = f"{self._label}: {self._done:,}{of} ({rate:,.1f}/s{left}) {note}".rstrip()
+        self._console.print(Text(text), soft_wrap=True)
 
 
 class ConsoleReporter:
@@ -115,7 +114,7 @@ class ConsoleReporter:
 
     def say(self, text: str) -> None:
         """Print one line above the bars."""
-        self.console.print(text, highlight=False, soft_wrap=True)
+        self.console.print(Text(text), soft_wrap=True)
 
     def warn(self, text: str) -> None:
         """Print one line above the bars, in yellow."""
@@ -124,14 +123,14 @@ class ConsoleReporter:
     def _bars(self) -> Progress:
         return Progress(
             SpinnerColumn(),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=28),
             MofNCompleteColumn(),
             _Rate(),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
-            TextColumn("[dim]{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", style="dim", markup=False),
             console=self.console,
             transient=True,
         )

@@ -27,13 +27,14 @@ def demo(
 ) -> None:
     """Run the benchmark on embedded synthetic cells with four backbones that need no weights.
 
-    Prints a leaderboard and writes tables and pictures. Features and results go to DIR/home unless a home is
-    named; the second time takes seconds.
+    Prints a leaderboard and writes tables and pictures; the second time takes seconds.
+
+    Features and results go to DIR/home unless a home is named.
 
     [dim]Example:[/dim]  cytobench demo --out cytobench-demo
     """
     from cytobench.cli.console import ConsoleReporter
-    from cytobench.cli.run import compare, request_of, summarise
+    from cytobench.cli.run import compare, request_of, require_scores, summarise
 
     started = time.monotonic()
     beside = None if os.environ.get("CYTOBENCH_HOME") else out / "home"
@@ -45,6 +46,7 @@ def demo(
     probes = list(dict.fromkeys(column.probe for column in card.columns))
     request = request_of(registry, where, backbones=card.backbones, tasks=tasks, probes=probes)
     outcomes = compare(request, reporter)
+    require_scores(outcomes)
     _show(request, where, out, reporter)
     summarise(outcomes, where.home, reporter)
     reporter.say(

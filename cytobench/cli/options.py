@@ -17,7 +17,8 @@ DataOption = Annotated[
     typer.Option(
         "--data",
         metavar="DIR",
-        help="Folder holding the data sets, each in a folder of its name (repeatable). [env: CYTOBENCH_DATA]",
+        help="Folder holding the data sets, each in a folder of its name (repeatable); "
+        "default: CYTOBENCH_DATA.",
         show_default=False,
     ),
 ]
@@ -26,7 +27,7 @@ HomeOption = Annotated[
     typer.Option(
         "--home",
         metavar="DIR",
-        help="Where features, results and weights are kept. [env: CYTOBENCH_HOME]",
+        help="Where features, results and weights are kept; default: CYTOBENCH_HOME, else your data folder.",
         show_default=False,
     ),
 ]

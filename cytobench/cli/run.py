@@ -126,7 +126,8 @@ def run(
     )
     outcomes = compare(request, reporter)
     print_outcomes(outcomes, request)
-    _hint_at_nulls(request, reporter)
+    if any(outcome.result for outcome in outcomes):
+        _hint_at_nulls(request, reporter)
     summarise(outcomes, where.home, reporter)
 
 
@@ -164,6 +165,8 @@ def extract(
         reporter.warn(problem)
     if problems:
         raise typer.Exit(1)
+    names = ", ".join(card.name for card in request.backbones)
+    reporter.say(f"The features of {names} are stored: {where.home / 'features'}")
 
 
 def _nulls(registry: Registry) -> list[str]:
@@ -276,7 +279,12 @@ def summarise(outcomes: Sequence[RunOutcome], home: Path, reporter: ConsoleRepor
     reporter.say(f"{', '.join(parts)}. Results: {home / 'results'}")
     if counts["failed"]:
         raise typer.Exit(1)
-    if not counts["done"] + counts["cached"]:
+    require_scores(outcomes)
+
+
+def require_scores(outcomes: Sequence[RunOutcome]) -> None:
+    """Raise CytoBenchError with all reasons when no run has a result."""
+    if not any(outcome.result for outcome in outcomes):
         reasons = dict.fromkeys(outcome.reason for outcome in outcomes if outcome.reason)
         raise CytoBenchError("Nothing could be run: " + " ".join(reasons))
 

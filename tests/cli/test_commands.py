@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import signal
 import subprocess
@@ -14,9 +15,11 @@ import numpy as np
 import polars as pl
 import pytest
 from PIL import Image, ImageDraw
+from rich.console import Console
 
 from cytobench import __version__
 from cytobench import cli as command_line
+from cytobench.cli import console
 
 CARD = """
 name = "my-cells"
@@ -82,6 +85,12 @@ def test_version_and_help(cytobench) -> None:
     assert "cytobench run --backbone uni --task cell-type-pbc" in helped.out
 
 
+def test_help_names_the_variables_that_stand_for_options(cytobench) -> None:
+    helped = cytobench("run", "--help").out
+    assert "CYTOBENCH_DATA" in helped
+    assert "CYTOBENCH_HOME" in helped
+
+
 @pytest.mark.parametrize("kind", ["backbones", "tasks", "datasets", "probes", "leaderboards"])
 def test_everything_can_be_listed(cytobench, kind: str) -> None:
     listed = cytobench("list", kind)
@@ -103,6 +112,15 @@ def test_everything_can_be_shown(cytobench, name: str) -> None:
     assert "title" in shown.out
 
 
+def test_square_brackets_in_a_users_own_words_are_shown_as_written(cytobench, own_cells: Path) -> None:
+    card = own_cells / "tasks" / "my-cells.toml"
+    card.write_text(CARD.replace("My cells", "My [red] and [/old] cells"))
+    for arguments in (["list", "tasks"], ["show", "my-cells"]):
+        shown = cytobench(*arguments, "--plugin", own_cells)
+        assert shown.code == 0, shown.err
+        assert "My [red] and [/old] cells" in shown.out
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
@@ -117,6 +135,11 @@ def test_everything_can_be_shown(cytobench, name: str) -> None:
             ["run", "-b", "majority", "-t", "cell-type-pbc", "-p", "knn", "-p", "lnear"],
             2,
             "did you mean 'linear'",
+        ),
+        (
+            ["run", "-b", "majority", "-t", "synthetic-cell-type", "-p", "mean-linear"],
+            1,
+            "use knn or linear.",
         ),
         (["leaderboard", "cytologi"], 2, "did you mean 'cytology'"),
         (["cache", "gc", "--remove", "abcdef"], 1, "abcdef"),
@@ -254,4 +277,25 @@ def test_a_traceback_is_shown_only_when_asked_for(own_cells: Path, home: Path) -
 def test_extract_fills_the_store_and_run_finds_it(cytobench, own_cells: Path) -> None:
     extracted = cytobench("extract", "-b", "colour-statistics", "-t", "my-cells", "--plugin", own_cells)
     assert extracted.code == 0, extracted.err
+    assert "The features of colour-statistics are stored" in extracted.err
     assert "24" in cytobench("cache", "ls").out
+
+
+def test_a_demo_without_any_score_says_why_and_writes_no_tables(cytobench, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("where a folder should be")
+    ran = cytobench("demo", "--home", tmp_path / "file", "--out", tmp_path / "out")
+    assert ran.code == 1
+    assert "cannot be written to" in ran.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_progress_in_a_log_is_one_line_however_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(console, "_QUIET_SECONDS", 0.0)
+    log = io.StringIO()
+    reporter = console.ConsoleReporter(Console(file=log, width=40))
+    with reporter.task("features of a backbone with a [long] name and more", 10) as step:
+        step.advance(4)
+    (line, last) = log.getvalue().splitlines()
+    assert line.startswith("features of a backbone with a [long] name and more: 4 of 10 (")
+    assert " s left)" in line
+    assert last
