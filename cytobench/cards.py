@@ -318,7 +318,10 @@ def _sentence(model: type[BaseModel], error: dict[str, Any]) -> str:
         near = difflib.get_close_matches(str(location[-1]), valid, n=1, cutoff=0.5)
         return f"unknown key '{where}'" + (f" (did you mean '{near[0]}'?)" if near else "")
     if error["type"] == "missing":
-        return f"the key '{where}' is missing"
+        listed = location and isinstance(location[-1], int)
+        return f"{'.'.join(path[:-1])}: too few values" if listed else f"the key '{where}' is missing"
+    if error["type"] == "string_pattern_mismatch":
+        return f"{where}: '{error['input']}' does not match {error['ctx']['pattern']}"
     message = str(error["msg"]).removeprefix("Value error, ")
     return f"{where}: {message}" if where else message
 

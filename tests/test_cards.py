@@ -86,6 +86,21 @@ def test_a_missing_card_says_where_it_was_looked_for(tmp_path: Path) -> None:
         read_card(BackboneCard, tmp_path / "nothing.toml")
 
 
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"preprocess": {**BACKBONE["preprocess"], "std": [0.5]}}, "preprocess.std: too few values."),
+        ({"name": "my net"}, "name: 'my net' does not match"),
+        ({"sha256": "0xff"}, "sha256: '0xff' does not match"),
+        ({"dim": "many"}, "dim: Input should be a valid integer"),
+    ],
+)
+def test_a_bad_value_of_a_backbone_card_is_named(changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(CardError) as caught:
+        parse_card(BackboneCard, BACKBONE | changes, source=None)
+    assert words in str(caught.value)
+
+
 def test_a_network_without_preprocessing_is_refused() -> None:
     with pytest.raises(CardError, match="needs arch and preprocess"):
         parse_card(BackboneCard, {k: v for k, v in BACKBONE.items() if k != "preprocess"}, source=None)

@@ -80,9 +80,10 @@ def gc(
     from cytobench.cli.console import ConsoleReporter
 
     done = _store(home).gc(max_age=hours * 3600.0, remove=remove or (), reporter=ConsoleReporter())
+    freed = f"; {readable(done.bytes)} freed" if done.bytes > 0 else ""  # new indexes may outweigh it
     typer.echo(
         f"Removed {done.temporary} leftovers, {done.broken} broken shards and {done.spaces} spaces; joined "
-        f"{done.joined} small shards into {done.joined_into}; {readable(done.bytes)} freed."
+        f"{done.joined} small shards into {done.joined_into}{freed}."
     )
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cytobench.cli.options import HomeOption, Places, load_registry, places
+from cytobench.cli.options import HomeOption, Places, load_registry, places, writing
 
 if TYPE_CHECKING:
     from cytobench.cli.console import ConsoleReporter
@@ -70,9 +70,10 @@ def _show(request: RunRequest, where: Places, out: Path, reporter: ConsoleReport
     nulls = frozenset(name for name, one in backbones.items() if is_null(one))
     layout = lay_out(card.title, rows, list(tasks.values()), nulls, remarks=(card.notes,))
     output().print(terminal(layout))
-    made = write(rows, layout, out, name="leaderboard", command="cytobench demo")
-    picture = scores_figure(rows, out / "leaderboard.png", title=card.title)
-    sheets = _contact_sheets(request, where, out)
+    with writing(out):
+        made = write(rows, layout, out, name="leaderboard", command="cytobench demo")
+        picture = scores_figure(rows, out / "leaderboard.png", title=card.title)
+        sheets = _contact_sheets(request, where, out)
     reporter.say(
         "Written: " + ", ".join(str(path) for path in [*made, *([picture] if picture else []), *sheets])
     )

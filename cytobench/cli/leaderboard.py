@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cytobench.cli.options import HomeOption, PluginOption, load_registry, places
+from cytobench.cli.options import HomeOption, PluginOption, load_registry, places, writing
 from cytobench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -61,12 +61,14 @@ def leaderboard(
     rows = rows_of_card(card, backbones=backbones, tasks=tasks, home=where.home, reporter=ConsoleReporter())
     nulls = frozenset(b for b, one in backbones.items() if is_null(one))
     layout = lay_out(card.title, rows, list(tasks.values()), nulls, remarks=(card.notes, note))
-    if out is not None and out.is_dir():
-        _write_folder(rows, layout, out, name)
-    elif out is not None:
-        _write_file(rows, layout, style, out)
-    else:
+    if out is None:
         _print(rows, layout, style)
+        return
+    with writing(out):
+        if out.is_dir():
+            _write_folder(rows, layout, out, name)
+        else:
+            _write_file(rows, layout, style, out)
 
 
 def _write_folder(rows: list[Row], layout: Layout, folder: Path, board: str) -> None:

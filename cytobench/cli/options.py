@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -65,6 +67,20 @@ def places(home: Path | None, data: list[Path] | None) -> Places:
         parts = os.environ.get("CYTOBENCH_DATA", "").split(os.pathsep)
         named = [Path(part).expanduser() for part in parts if part]
     return Places(home=_home(home), data=tuple(folder.resolve() for folder in named))
+
+
+@contextmanager
+def writing(out: Path) -> Iterator[None]:
+    """Turn a failure to write `out`, which the user named with --out, into a StoreError that says so."""
+    from cytobench.errors import StoreError
+
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(
+            f"{out} cannot be written ({error.strerror or error}); free some space, or choose another place "
+            "with --out."
+        ) from error
 
 
 def _home(option: Path | None) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os.path
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -143,7 +144,7 @@ def _local_path(uri: str, card_dir: Path | None) -> Path:
         known = ", ".join([*_FETCHERS, "shipped:"])
         raise WeightsError(f"weights cannot be fetched from {uri!r}; use a path or one of {known}.")
     path = Path(uri).expanduser()
-    return path if path.is_absolute() or card_dir is None else card_dir / path
+    return path if path.is_absolute() or card_dir is None else Path(os.path.normpath(card_dir / path))
 
 
 def _digest(sha256: str, uri: str) -> str:

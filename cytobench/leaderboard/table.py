@@ -160,5 +160,6 @@ def _reasons(rows: Sequence[Row]) -> list[str]:
         backbones = ", ".join(dict.fromkeys(row.backbone for row in mine))
         places = " on " + ", ".join(dict.fromkeys(f"{r.task} ({r.probe})" for r in mine)) if partly else ""
         why = reason.removeprefix(f"{backbones}: ")  # what concerns one backbone often begins with its name
-        notes.append(f"{backbones}{places}: {status}{': ' + why if why else ''}".rstrip(".") + ".")
+        note = f"{backbones}{places}: {status}{': ' + why if why else ''}"
+        notes.append(note if note.endswith((".", "?")) else note + ".")
     return notes

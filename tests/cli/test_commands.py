@@ -142,7 +142,8 @@ def test_square_brackets_in_a_users_own_words_are_shown_as_written(cytobench, ow
             "use knn or linear.",
         ),
         (["leaderboard", "cytologi"], 2, "did you mean 'cytology'"),
-        (["cache", "gc", "--remove", "abcdef"], 1, "abcdef"),
+        (["leaderboard", "demo", "-o", "no/such/folder/x.md"], 1, "choose another place with --out"),
+        (["cache", "gc", "--remove", "abcdef"], 1, "No space in"),
     ],
 )
 def test_a_mistake_gets_one_sentence_and_the_right_exit_code(

@@ -133,6 +133,12 @@ def test_a_reason_that_names_its_backbone_is_not_told_with_the_name_twice() -> N
     )
 
 
+@pytest.mark.parametrize("reason", ["the disk is full", "the disk is full.", "did you mean 'uni'?"])
+def test_a_reason_ends_like_a_sentence(reason: str) -> None:
+    note = lay_out("Board", [row("own", None, reason=reason)], [], NULLS).notes[-1]
+    assert note == f"own: not run: {reason.rstrip('.')}{'' if reason.endswith('?') else '.'}"
+
+
 def _terminal(layout: Layout) -> str:
     from rich.console import Console
 
