@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+_NAMED_AT_MOST = 5
+
 
 class CytoBenchError(Exception):
     """A failure with a message meant for the user; the command line prints it and exits with `exit_code`."""
 
     exit_code = 1
+
+
+class PretrainingError(CytoBenchError):
+    """A training run cannot go on: its numbers broke, or its memory does not suffice."""
 
 
 class UsageError(CytoBenchError):
@@ -45,3 +53,11 @@ class StoreError(CytoBenchError):
 
 class ProtocolError(CytoBenchError):
     """The evaluation protocol cannot be carried out on these data (folds, classes, groups)."""
+
+
+def name_some(values: Iterable[object]) -> str:
+    """Return up to five values as text, and how many more there are."""
+    items = [str(v) for v in values]
+    shown = ", ".join(items[:_NAMED_AT_MOST])
+    more = len(items) - _NAMED_AT_MOST
+    return f"{shown} and {more} more" if more > 0 else shown

@@ -92,10 +92,15 @@ def cut(image: RGB, box: Sequence[int] | None, view: View, mpp: float | None = N
         raise DataError(
             f"The box {x, y, w, h} has no area: use a window view (a point has no size of its own)."
         )
-    left, top = x + (w - side) // 2, y + (h - side) // 2
+    return square(image, x + (w - side) // 2, y + (h - side) // 2, side, pad=view.pad)
+
+
+def square(image: RGB, left: int, top: int, side: int, *, pad: str = "reflect") -> RGB:
+    """Cut the square of `side` px at (left, top), which may leave the image: uint8 [side, side, 3]."""
+    height, width = image.shape[:2]
     if left >= 0 and top >= 0 and left + side <= width and top + side <= height:
         return image[top : top + side, left : left + side].copy()
-    return _padded(image, left, top, side, view.pad)
+    return _padded(image, left, top, side, pad)
 
 
 def tile_boxes(width: int, height: int, view: View, mpp: float | None = None) -> list[Box]:
@@ -105,7 +110,11 @@ def tile_boxes(width: int, height: int, view: View, mpp: float | None = None) ->
     stride is the view's, or the tile's own side. Raises DataError for views in "um" without `mpp`.
     """
     side = _pixels(view.size, view.unit, mpp)
-    stride = _pixels(view.stride, view.unit, mpp) if view.stride else side
+    return grid(width, height, side, _pixels(view.stride, view.unit, mpp) if view.stride else side)
+
+
+def grid(width: int, height: int, side: int, stride: int) -> list[Box]:
+    """Lay squares of `side` every `stride` px, as `tile_boxes` says."""
     return [(x, y, side, side) for y in _starts(height, side, stride) for x in _starts(width, side, stride)]
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 
 import polars as pl
 
 from cytobench.errors import DataError
+from cytobench.errors import name_some as name_some
 
 BOX = pl.Array(pl.Int32, 4)
 """Type of the `box` column: x, y, width, height in pixels; null means the whole image, w = h = 0 a point."""
@@ -31,7 +31,6 @@ COLUMNS: dict[str, pl.DataType | type[pl.DataType]] = {
 
 REQUIRED = ("sample", "image", "box", "label")
 SPLITS = ("train", "val", "test")
-_NAMED_AT_MOST = 5
 
 
 def conform(table: pl.DataFrame) -> pl.DataFrame:
@@ -69,14 +68,6 @@ def check(table: pl.DataFrame, *, where: str = "the manifest") -> None:
     ]
     if problems:
         raise DataError(f"{where}: " + "; ".join(problems) + ".")
-
-
-def name_some(values: Iterable[object]) -> str:
-    """Return up to five values as text, and how many more there are."""
-    items = [str(v) for v in values]
-    shown = ", ".join(items[:_NAMED_AT_MOST])
-    more = len(items) - _NAMED_AT_MOST
-    return f"{shown} and {more} more" if more > 0 else shown
 
 
 def _cast(table: pl.DataFrame, name: str, dtype: pl.DataType | type[pl.DataType]) -> pl.DataFrame:

@@ -9,7 +9,7 @@ from typing import NoReturn
 
 import typer
 
-from cytobench.cli import cache, catalogue, demo, leaderboard, run
+from cytobench.cli import cache, catalogue, demo, leaderboard, pretrain, run
 from cytobench.errors import CytoBenchError
 
 _INTERRUPTED = 130
@@ -28,6 +28,8 @@ app.command(rich_help_panel="Benchmark")(run.run)
 app.command(rich_help_panel="Benchmark")(run.extract)
 app.command("leaderboard", rich_help_panel="Benchmark")(leaderboard.leaderboard)
 app.command(rich_help_panel="Benchmark")(demo.demo)
+app.command(rich_help_panel="Train a backbone")(pretrain.pretrain)
+app.command(rich_help_panel="Train a backbone")(pretrain.views)
 app.command("list", rich_help_panel="Look around")(catalogue.list_)
 app.command(rich_help_panel="Look around")(catalogue.show)
 app.add_typer(cache.app, name="cache", rich_help_panel="Look around")

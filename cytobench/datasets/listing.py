@@ -13,8 +13,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from cytobench.errors import DataError
-from cytobench.manifest import name_some
+from cytobench.errors import DataError, name_some
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 _NOT_OURS = frozenset({"__MACOSX"})

@@ -61,11 +61,9 @@ def load_task(
     In order: label and group columns, classes, sealed rows out, tiles, sub-bags, checks. Raises DataError
     when the data are absent or wrong, CardError when the card asks for what the data do not have.
     """
-    raw, said = _read(card, data_dirs, home, reporter or SilentReporter())
-    labelled, classes = _labelled(card, raw, said)
-    grouped = _grouped(card, labelled)
-    kept, sealed = split_sealed(grouped, card.sealing, where=card.name)
-    classes = _surviving(card, classes, kept)
+    shares = read_shares(card, data_dirs=data_dirs, home=home, reporter=reporter)
+    kept, sealed, said = shares.kept, shares.sealed, list(shares.warnings)
+    classes = _surviving(card, shares.classes, kept)
     if card.unit == "bag":
         refuse_torn_bags(kept, where=card.name)
     if card.view.unit == "um":
@@ -81,6 +79,26 @@ def load_task(
     manifest.check(table, where=card.name)
     said += _caveats(card, table, classes)
     return TaskData(card, table, classes, _in_order(card, sealed), tuple(said))
+
+
+@dataclass(frozen=True)
+class Shares:
+    """A task's fields or cells before anything is cut: `kept` for evaluation, `sealed` for pretraining."""
+
+    kept: pl.DataFrame
+    sealed: pl.DataFrame
+    classes: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+def read_shares(
+    card: TaskCard, *, data_dirs: Sequence[Path], home: Path, reporter: Reporter | None = None
+) -> Shares:
+    """Read the data of `card` and part them as its sealing says; raises what `load_task` raises."""
+    raw, said = _read(card, data_dirs, home, reporter or SilentReporter())
+    labelled, classes = _labelled(card, raw, said)
+    kept, sealed = split_sealed(_grouped(card, labelled), card.sealing, where=card.name)
+    return Shares(kept, sealed, classes, tuple(said))
 
 
 def _read(

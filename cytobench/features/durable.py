@@ -6,8 +6,9 @@ import contextlib
 import errno
 import os
 import secrets
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import BinaryIO
 
 from cytobench.errors import StoreError
 
@@ -17,16 +18,26 @@ _FORBIDDEN = {errno.EROFS, errno.EACCES, errno.EPERM}
 
 
 def write_durably(path: Path, parts: Iterable[bytes | memoryview]) -> None:
-    """Write a file under a temporary name beside `path`, flush it to the disk, then rename it.
+    """Write a file's parts as `save_durably` does."""
 
-    Raises StoreError, with nothing left behind, where the disk is full or may not be written.
+    def save(file: BinaryIO) -> None:
+        for part in parts:
+            file.write(part)
+
+    save_durably(path, save)
+
+
+def save_durably(path: Path, save: Callable[[BinaryIO], object], *, option: str = "--home") -> None:
+    """Let `save` write a file under a temporary name beside `path`, flush it to the disk, then rename it.
+
+    Raises StoreError, which names the `option` that chooses the folder, with nothing left behind, where the
+    disk is full or may not be written.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}{TEMPORARY}")
     try:
         try:
             with temporary.open("wb") as file:
-                for part in parts:
-                    file.write(part)
+                save(file)
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(path)
@@ -36,7 +47,7 @@ def write_durably(path: Path, parts: Iterable[bytes | memoryview]) -> None:
             raise
         flush_folder(path.parent)
     except OSError as error:
-        raise unwritable(path.parent, error) from error
+        raise unwritable(path.parent, error, option=option) from error
 
 
 def make_folder(folder: Path) -> None:
@@ -67,7 +78,7 @@ def bytes_under(folder: Path) -> int:
     return total
 
 
-def unwritable(folder: Path, error: OSError) -> StoreError:
+def unwritable(folder: Path, error: OSError, *, option: str = "--home") -> StoreError:
     """Say in one sentence why `folder` could not be written and what to do."""
     if error.errno in _FULL:
         return StoreError(
@@ -77,7 +88,7 @@ def unwritable(folder: Path, error: OSError) -> StoreError:
     if error.errno in _FORBIDDEN:
         return StoreError(
             f"{folder} cannot be written ({error.strerror}): change its rights, or choose another "
-            f"folder with --home."
+            f"folder with {option}."
         )
     reason = error.strerror or str(error)
     return StoreError(

@@ -1,6 +1,12 @@
-"""Sums over all processes of a run; without a run of several processes they are what they were."""
+"""The processes of a run: who they are, and sums over all of them (one process alone: its own numbers)."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -33,3 +39,55 @@ def all_sums(parts: list[Tensor], group: dist.ProcessGroup | None = None) -> lis
     flat = all_sum(torch.cat([part.reshape(-1) for part in parts]), group)
     pieces = torch.split(flat, [part.numel() for part in parts])
     return [piece.view_as(part) for piece, part in zip(pieces, parts, strict=True)]
+
+
+@dataclass(frozen=True)
+class Process:
+    """Who a process is among those that train together."""
+
+    rank: int = 0
+    world: int = 1
+    local_rank: int = 0
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process writes files and speaks to the user."""
+        return self.rank == 0
+
+    @classmethod
+    def of_environment(cls, environment: Mapping[str, str]) -> Process:
+        """Return what `torchrun` says about this process; one process alone without it."""
+        return cls(
+            rank=int(environment.get("RANK", "0")),
+            world=int(environment.get("WORLD_SIZE", "1")),
+            local_rank=int(environment.get("LOCAL_RANK", "0")),
+        )
+
+
+@contextmanager
+def together(process: Process, device: torch.device) -> Iterator[None]:
+    """Join the other processes for the length of the block (nccl on CUDA devices, else gloo)."""
+    if process.world == 1:
+        yield
+        return
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    dist.init_process_group(backend, timeout=timedelta(hours=2))
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
+def wait_for_all() -> None:
+    """Return when every process has come here."""
+    if world_size() > 1:
+        dist.barrier()
+
+
+def gather_objects(mine: Any) -> list[Any]:
+    """Return every process's object, in the order of ranks."""
+    if world_size() == 1:
+        return [mine]
+    gathered: list[Any] = [None] * world_size()
+    dist.all_gather_object(gathered, mine)
+    return gathered

@@ -178,6 +178,14 @@ class IBOT(nn.Module):
         """Make the teacher equal to the student, e.g. after loading weights into it."""
         self.ema_update(0.0)
 
+    def load_backbone(self, state: Mapping[str, Tensor]) -> None:
+        """Start student and teacher from a backbone's weights, position embeddings resized where need be.
+
+        Heads stay fresh. Raises WeightsError unless all other names and shapes fit.
+        """
+        self.student.backbone.load_timm_state(self.student.backbone.fit_positions(state))
+        self.copy_to_teacher()
+
     def compile_parts(self, **options: Any) -> None:
         """Compile blocks, heads and losses, each by itself (`options` of torch.compile)."""
         for network in (self.student, self.teacher):

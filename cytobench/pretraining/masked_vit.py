@@ -6,6 +6,7 @@ Parameters have timm's names, which are also those of published iBOT checkpoints
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -136,6 +137,17 @@ class MaskedViT(nn.Module):
                 f"({len(wrong)} such names); choose the architecture and image size they were made for."
             )
         self.load_state_dict(given)
+
+    def fit_positions(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the weights with position embeddings of another square grid resized to this one's."""
+        given = dict(state)
+        table = given.get("pos_embed")
+        grid = 0 if table is None or table.ndim != 3 else math.isqrt(max(0, table.shape[1] - 1))
+        if table is not None and grid * grid + 1 == table.shape[1] and grid not in (0, self.grid):
+            cls, patches = torch.split(table.double(), [1, grid * grid], dim=1)
+            resized = position_matrix(grid, self.grid, "timm") @ patches[0]
+            given["pos_embed"] = torch.cat([cls[0], resized])[None].to(table.dtype)
+        return given
 
     def _pack(self, groups: Sequence[Crops]) -> tuple[Tensor, Layout]:
         embedded = [self._embed(crops) for crops in groups]

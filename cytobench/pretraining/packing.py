@@ -47,9 +47,21 @@ class PackedBlock(Block):
         for part, (images, length) in zip(parts, layout, strict=True):
             qkv = part.view(images, length, 3, heads, -1).permute(2, 0, 3, 1, 4)
             q, k, v = qkv.unbind(0)
-            values = scaled_dot_product_attention(attention.q_norm(q), attention.k_norm(k), v)
+            values = _attend(attention.q_norm(q), attention.k_norm(k), v)
             mixed.append(values.transpose(1, 2).reshape(images * length, -1))
         return torch.cat(mixed) if len(mixed) > 1 else mixed[0]
+
+
+def _attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Return softmax(q k' / sqrt(d)) v, [images, heads, tokens, d].
+
+    PyTorch's fused attention is meant for long sequences: on a CPU the plain products are up to ten times
+    faster, forwards and backwards together, for the few hundred tokens of a crop.
+    """
+    if q.device.type != "cpu":
+        return scaled_dot_product_attention(q, k, v)
+    weights = torch.softmax((q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2), dim=-1)
+    return weights @ v
 
 
 def _add(tokens: Tensor, branch: Tensor, factors: Tensor | None, which: int) -> Tensor:

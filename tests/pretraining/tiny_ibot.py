@@ -24,7 +24,7 @@ VIT = ViTShape(
 HEAD = HeadShape(out_dim=24, patch_out_dim=20, hidden_dim=40, bottleneck_dim=12)
 
 
-def make(objective: Objective = Objective(), head: HeadShape = HEAD, vit: ViTShape = VIT) -> IBOT:  # noqa: B008
+def make(objective: Objective = Objective(), head: HeadShape = HEAD, vit: ViTShape = VIT) -> IBOT:
     torch.manual_seed(0)
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
