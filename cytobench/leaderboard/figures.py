@@ -11,7 +11,7 @@ from cytobench.leaderboard.rows import Row
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_HEIGHT_PER_BACKBONE = 0.32
+_HEIGHT_PER_BACKBONE, _LEGEND_HEIGHT = 0.32, 0.35  # inches
 
 
 def scores_figure(rows: Sequence[Row], path: Path, *, title: str) -> Path | None:
@@ -34,7 +34,7 @@ def scores_figure(rows: Sequence[Row], path: Path, *, title: str) -> Path | None
     order = _order(shown)
     columns = min(3, len(tasks))
     lines = -(-len(tasks) // columns)
-    size = (4.2 * columns + 1.2, lines * (1.3 + _HEIGHT_PER_BACKBONE * len(order)))
+    size = (4.2 * columns + 1.2, lines * (1.3 + _HEIGHT_PER_BACKBONE * len(order)) + _LEGEND_HEIGHT)
     figure, axes = plt.subplots(lines, columns, figsize=size, squeeze=False, sharey=True)
     probes = list(dict.fromkeys(row.probe for row in shown))
     colours = dict(zip(probes, sns.color_palette("colorblind", len(probes)), strict=True))
@@ -44,9 +44,9 @@ def scores_figure(rows: Sequence[Row], path: Path, *, title: str) -> Path | None
         axis.set_visible(False)
     marks = [Line2D([], [], marker="D", ls="", color=colours[probe], label=probe) for probe in probes]
     folds = Line2D([], [], marker=".", ls="", color="grey", label="one fold")
-    figure.legend(handles=[*marks, folds], loc="upper right", ncols=len(marks) + 1, frameon=False)
+    figure.legend(handles=[*marks, folds], loc="lower center", ncols=len(marks) + 1, frameon=False)
     figure.suptitle(title, x=0.02, ha="left", weight="bold")
-    figure.tight_layout(rect=(0, 0, 1, 0.99))
+    figure.tight_layout(rect=(0, _LEGEND_HEIGHT / size[1], 1, 0.99))
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=150)
     plt.close(figure)

@@ -9,8 +9,8 @@ from cytobench.cards import TaskCard
 from cytobench.leaderboard.rows import Row
 
 _HOW_TO_READ = (
-    "Scores in percent, pooled over the outer folds; ± is the standard deviation over the folds, not an "
-    "interval. Bold: highest in a ranked column, which says nothing about significance."
+    "Scores in percent, over the predictions of all outer folds; ± is the standard deviation over the folds, "
+    "not an interval. Bold: highest in a ranked column, which says nothing about significance."
 )
 
 
@@ -129,7 +129,23 @@ def _notes(rows: Sequence[Row], tasks: Sequence[TaskCard]) -> list[str]:
         notes.append("‡ pretrained on other cells of the same smears.")
     if "unknown" in marks:
         notes.append("? pretraining sets not published: an overlap can be neither shown nor excluded.")
-    notes += _ungrouped(rows, tasks) + _unranked(rows) + _reasons(rows)
+    notes += _ranking(rows, tasks) + _ungrouped(rows, tasks) + _unranked(rows) + _reasons(rows)
+    return notes
+
+
+def _ranking(rows: Sequence[Row], tasks: Sequence[TaskCard]) -> list[str]:
+    """Say which AUROCs compare scores of one fold only, and which those of different folds too."""
+    shown = {row.task for row in rows if row.metric == "auroc"}
+    pooled = [t.name for t in tasks if t.name in shown and t.split.kind == "leave-one-group-out"]
+    within = [t.name for t in tasks if t.name in shown and t.name not in pooled]
+    notes = []
+    if within:
+        notes.append(f"AUROC of {', '.join(within)}: computed within each fold, then averaged.")
+    if pooled:
+        notes.append(
+            f"AUROC of {', '.join(pooled)}: pooled over folds, since one group alone may hold one class; it "
+            "compares scores of different folds, and a predictor that knows nothing can fall below 50."
+        )
     return notes
 
 

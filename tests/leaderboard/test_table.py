@@ -126,6 +126,21 @@ def test_every_layout_says_who_failed_who_did_not_run_and_why(layout: Layout, fo
         assert word in text
 
 
+@pytest.mark.parametrize(
+    ("split", "words"),
+    [
+        ({"kind": "leave-one-group-out"}, "AUROC of blood: pooled over folds"),
+        ({"kind": "grouped-kfold"}, "AUROC of blood: computed within each fold"),
+    ],
+)
+def test_a_table_says_how_aurocs_of_several_folds_became_one(split: dict[str, str], words: str) -> None:
+    card = {"name": "blood", "title": "Blood", "dataset": "pbc", "group": "slide", "view": {"kind": "box"}}
+    tasks = [parse_card(TaskCard, card | {"metric": "auroc", "split": split}, source=None)]
+    notes = lay_out("Board", [row("net", 0.9, metric="auroc")], tasks, NULLS).notes
+    assert sum(note.startswith(words) for note in notes) == 1
+    assert not any("AUROC" in note for note in lay_out("Board", [row("net", 0.9)], tasks, NULLS).notes)
+
+
 def test_a_reason_that_names_its_backbone_is_not_told_with_the_name_twice() -> None:
     rows = [row("own", None, status="failed", reason="own: mine has no function 'tiny'; correct loader.")]
     assert lay_out("Board", rows, [], NULLS).notes[-1] == (
@@ -183,3 +198,18 @@ def test_the_figure_is_drawn_from_scored_rows_only(rows: list[Row], tmp_path: Pa
     assert scores_figure(rows, tmp_path / "a.png", title="Board") == tmp_path / "a.png"
     assert (tmp_path / "a.png").stat().st_size > 5_000
     assert scores_figure([row("gated", None)], tmp_path / "b.png", title="Board") is None
+
+
+def test_title_and_legend_of_a_figure_never_overlap(
+    rows: list[Row], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from matplotlib import pyplot as plt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(plt, "close", lambda _: None)
+        more = [replace(one, probe="linear") for one in rows]
+        scores_figure([*rows, *more], tmp_path / "board.png", title="A title as long as those of real boards")
+    figure = plt.gcf()
+    (title,) = (text for text in figure.texts if text.get_text().startswith("A title"))
+    assert not title.get_window_extent().overlaps(figure.legends[0].get_window_extent())
+    plt.close(figure)
