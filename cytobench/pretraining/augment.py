@@ -6,7 +6,8 @@ touches is known without asking the device.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -19,44 +20,66 @@ from cytobench.pretraining import colour
 from cytobench.pretraining.draws import Augmentation, CropKind, Draws
 from cytobench.pretraining.resample import crop_matrix, resample
 
-_COLOUR: Mapping[int, Callable[[Tensor, Tensor], Tensor]] = {
-    0: colour.brighten,
-    1: colour.contrast,
-    2: colour.saturate,
-    3: colour.turn_hue,
-}
+Change = Callable[[Tensor, Tensor], Tensor]
 
 
-def make_crops(images: Tensor, draws: Draws, kind: CropKind, change: Augmentation) -> Tensor:
+@dataclass(frozen=True)
+class Operations:
+    """The operations that crops are made by; compiled ones give the same pictures in fewer passes."""
+
+    crop_matrix: Callable[..., Tensor] = crop_matrix
+    jitters: tuple[Change, ...] = (colour.brighten, colour.contrast, colour.saturate, colour.turn_hue)
+    stain: Callable[..., Tensor] = colour.jitter_stain
+    blur: Change = colour.blur
+
+    @classmethod
+    def compiled(cls) -> Operations:
+        """Return operations compiled for any number of images; each costs some seconds when first used."""
+        plain = cls()
+        return cls(
+            crop_matrix=_compiled(plain.crop_matrix),
+            jitters=tuple(_compiled(one) for one in plain.jitters),
+            stain=_compiled(plain.stain),
+            blur=_compiled(plain.blur),
+        )
+
+
+EAGER = Operations()
+
+
+def make_crops(
+    images: Tensor, draws: Draws, kind: CropKind, change: Augmentation, operations: Operations = EAGER
+) -> Tensor:
     """Return normalised crops, float [n, 3, s, s], crop-major; images: uint8 [b, side, side, 3]."""
     with torch.autocast(images.device.type, enabled=False):
-        x = _cut(images, draws, kind.size)
-        _colour(x, draws)
-        _apply(x, draws.stained, lambda part, rows: _stain(part, rows, draws, change.stain))
+        x = _cut(images, draws, kind.size, operations)
+        _colour(x, draws, operations)
+        _apply(x, draws.stained, partial(_stain, draws=draws, stains=change.stain, operations=operations))
         _apply(x, draws.greyed, lambda part, _: colour.grey(part).expand_as(part))
-        _apply(x, draws.blurred, lambda part, rows: colour.blur(part, _on(part, draws.sigma[rows])))
+        _apply(x, draws.blurred, partial(_by_factor, change=operations.blur, factors=draws.sigma))
         _apply(x, draws.solarised, lambda part, _: colour.solarise(part))
         mean, std = (x.new_tensor(value)[:, None, None] for value in (change.mean, change.std))
         return x.sub_(mean).div_(std)
 
 
-def _cut(images: Tensor, draws: Draws, size: int) -> Tensor:
+def _cut(images: Tensor, draws: Draws, size: int, operations: Operations) -> Tensor:
     pixels = images.permute(0, 3, 1, 2).to(torch.float32).div_(255.0)
     top, left, height, width = (
         _on(pixels, part) for part in (draws.top, draws.left, draws.height, draws.width)
     )
     side = images.shape[1]
-    rows = crop_matrix(top, height, source=side, size=size, flip=_on(pixels, draws.mirror_rows))
-    columns = crop_matrix(left, width, source=side, size=size, flip=_on(pixels, draws.mirror_columns))
+    matrix = operations.crop_matrix
+    rows = matrix(top, height, source=side, size=size, flip=_on(pixels, draws.mirror_rows))
+    columns = matrix(left, width, source=side, size=size, flip=_on(pixels, draws.mirror_columns))
     x = resample(pixels, rows, columns)
     _apply(x, draws.transpose, lambda part, _: part.transpose(-1, -2))
     return x
 
 
-def _colour(x: Tensor, draws: Draws) -> None:
+def _colour(x: Tensor, draws: Draws, operations: Operations) -> None:
     """Four operations, each image in its own order: those whose turn it is go together."""
     for place in range(draws.order.shape[1]):
-        for which, change in _COLOUR.items():
+        for which, change in enumerate(operations.jitters):
             factors = draws.factors[:, which]
             neutral = 0.0 if which == 3 else 1.0
             touched = draws.coloured & (draws.order[:, place] == which) & (factors != neutral)
@@ -64,18 +87,16 @@ def _colour(x: Tensor, draws: Draws) -> None:
 
 
 def _by_factor(
-    part: Tensor,
-    rows: NDArray[np.int64],
-    *,
-    change: Callable[[Tensor, Tensor], Tensor],
-    factors: NDArray[np.floating[Any]],
+    part: Tensor, rows: NDArray[np.int64], *, change: Change, factors: NDArray[np.floating[Any]]
 ) -> Tensor:
     return change(part, _on(part, factors[rows]))
 
 
-def _stain(part: Tensor, rows: NDArray[np.int64], draws: Draws, stains: str) -> Tensor:
+def _stain(
+    part: Tensor, rows: NDArray[np.int64], *, draws: Draws, stains: str, operations: Operations
+) -> Tensor:
     scale, shift = _on(part, draws.stain_scale[rows]), _on(part, draws.stain_shift[rows])
-    return colour.jitter_stain(part, scale, shift, stains=stains)
+    return operations.stain(part, scale, shift, stains=stains)
 
 
 def _apply(
@@ -94,3 +115,7 @@ def _on(like: Tensor, values: NDArray[np.generic]) -> Tensor:
     if like.device.type != "cuda":
         return tensor.to(like.device)
     return tensor.pin_memory().to(like.device, non_blocking=True)
+
+
+def _compiled(operation: Any) -> Any:
+    return torch.compile(operation, dynamic=True)

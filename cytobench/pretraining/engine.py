@@ -6,6 +6,7 @@ The step itself is `ibot`, plain PyTorch; here are the order of things, the devi
 from __future__ import annotations
 
 import math
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -17,7 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from cytobench.errors import PretrainingError, UsageError
 from cytobench.pretraining import checkpoint, memory, optim
-from cytobench.pretraining.augment import make_crops
+from cytobench.pretraining.augment import EAGER, Operations, make_crops
 from cytobench.pretraining.build import Rates, Timetable, make_model, make_optimizer, make_timetable
 from cytobench.pretraining.checkpoint import Position
 from cytobench.pretraining.distributed import Process, wait_for_all
@@ -33,6 +34,7 @@ from cytobench.pretraining.watch import collapse
 from cytobench.progress import Reporter
 
 LOG, CURVES = "log.csv", "curves.png"
+_LONG = 500  # steps from which compiling pays on a CPU
 _TOLD = ("total", "cls", "patch", "teacher_entropy", "marginal_entropy")
 
 
@@ -106,8 +108,10 @@ class _Training:
         self.position = Position()
         if self._checkpoint.exists():
             self.position = checkpoint.load(self._checkpoint, self.model, self.optimizer, rank=process.rank)
+        self.operations = EAGER
         if self._compiles:
             self.model.compile_parts()
+            self.operations = Operations.compiled()
         self.stepped: nn.Module = self.model
         if process.world > 1:
             self.stepped = DistributedDataParallel(self.model, broadcast_buffers=False)
@@ -120,7 +124,14 @@ class _Training:
     @property
     def _compiles(self) -> bool:
         wanted = self.run.recipe.running.compile
-        return wanted == "yes" or (wanted == "auto" and self.run.device.type == "cuda")
+        if wanted != "auto":
+            return wanted == "yes"
+        pays = self.run.device.type == "cuda" or (
+            self.table.steps >= _LONG and any(shutil.which(name) for name in ("c++", "g++", "clang++"))
+        )
+        if pays:  # what cannot be compiled here is run as it is
+            torch._dynamo.config.suppress_errors = True
+        return pays
 
     def _require_memory(self) -> None:
         need = memory.estimate(self.model, self.run.recipe, low_precision=self.low)

@@ -14,18 +14,20 @@ Pixels = NDArray[np.uint8]
 
 BITS = 256
 _SIDE = 16
+_CLEARLY = 3  # levels of 255
+_ALIKE = 4.0  # root mean square difference of thumbnails, levels of 255
 _BLANK = 2.0  # standard deviation of the luma, of 255, below which nothing is shown
 
 
 def difference_hash(picture: Pixels) -> NDArray[np.uint8]:
-    """Return 256 bits as uint8 [32]: whether each of 16 x 16 cells of the luma is brighter than its left one.
+    """Return 256 bits as uint8 [32]: whether each of 16 x 16 cells is clearly brighter than its left one.
 
-    Recompression, slight blur and changes of brightness flip few bits; two different cells differ in about
-    half (Krawetz's dHash).
+    Recompression, slight blur and changes of brightness flip few bits (Krawetz's dHash, with a threshold so
+    that the noise of an empty background does not count).
     """
     small = Image.fromarray(picture).convert("L").resize((_SIDE + 1, _SIDE), Image.Resampling.BOX)
     luma = np.asarray(small, dtype=np.int16)
-    return np.packbits(luma[:, 1:] > luma[:, :-1])
+    return np.packbits(luma[:, 1:] - luma[:, :-1] > _CLEARLY)
 
 
 def is_blank(picture: Pixels) -> bool:
@@ -33,8 +35,16 @@ def is_blank(picture: Pixels) -> bool:
     return float(np.asarray(Image.fromarray(picture).convert("L"), dtype=np.float32).std()) < _BLANK
 
 
+def thumbnail(picture: Pixels) -> Pixels:
+    """Return a picture at 16 x 16 px, uint8 [16, 16, 3]."""
+    return np.asarray(Image.fromarray(picture).resize((_SIDE, _SIDE), Image.Resampling.BOX))
+
+
 class Seen:
-    """The pictures met so far, looked up by content: equal pixels, or hashes at most `distance` bits apart.
+    """The pictures met so far, looked up by content: equal pixels, or nearly equal ones.
+
+    Nearly equal: hashes at most `distance` bits apart, and thumbnails that differ by less than the traces of
+    recompression. Hashes alone do not tell two smooth round cells apart.
 
     Two hashes that differ in `distance` bits agree wholly in one of `distance` + 1 bands, so only pictures
     that share a band are compared: about a constant time a picture, however many there are.
@@ -44,6 +54,7 @@ class Seen:
         self._distance = distance
         self._exact: set[bytes] = set()
         self._hashes: list[NDArray[np.uint8]] = []
+        self._thumbnails: list[Pixels] = []
         edges = np.linspace(0, BITS, distance + 2).astype(int)
         self._bands = [(int(a), int(b)) for a, b in pairwise(edges)]
         self._shelves: list[dict[bytes, list[int]]] = [defaultdict(list) for _ in self._bands]
@@ -54,20 +65,25 @@ class Seen:
         self._exact.add(digest)
         return known
 
-    def is_near_copy(self, bits: NDArray[np.uint8]) -> bool:
-        """Tell whether a picture with nearly this hash was met; remember it if not."""
+    def is_near_copy(self, bits: NDArray[np.uint8], small: Pixels) -> bool:
+        """Tell whether nearly this picture was met, by hash and thumbnail; remember it if not."""
         if not self._distance:
             return False
         keys = self._keys(bits)
         candidates = {at for shelf, key in zip(self._shelves, keys, strict=True) for at in shelf.get(key, ())}
-        if candidates:
-            others = np.stack([self._hashes[at] for at in candidates])
-            if (np.bitwise_count(others ^ bits).sum(axis=1) <= self._distance).any():
-                return True
+        if any(self._is_alike(at, bits, small) for at in candidates):
+            return True
         for shelf, key in zip(self._shelves, keys, strict=True):
             shelf[key].append(len(self._hashes))
         self._hashes.append(bits)
+        self._thumbnails.append(small)
         return False
+
+    def _is_alike(self, at: int, bits: NDArray[np.uint8], small: Pixels) -> bool:
+        if int(np.bitwise_count(self._hashes[at] ^ bits).sum()) > self._distance:
+            return False
+        difference = self._thumbnails[at].astype(np.float32) - small
+        return float(np.sqrt(np.mean(difference * difference))) <= _ALIKE
 
     def _keys(self, bits: NDArray[np.uint8]) -> list[bytes]:
         flat = np.unpackbits(bits)

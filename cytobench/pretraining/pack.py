@@ -17,7 +17,7 @@ from PIL import Image
 
 from cytobench import images
 from cytobench.errors import CytoBenchError, DataError, name_some
-from cytobench.pretraining.fingerprint import Seen, difference_hash, is_blank, pixel_digest
+from cytobench.pretraining.fingerprint import Seen, difference_hash, is_blank, pixel_digest, thumbnail
 from cytobench.pretraining.pool import Pool, PoolWriter, Source
 from cytobench.pretraining.recipe import Data
 from cytobench.pretraining.sources import Listed, Piece
@@ -45,6 +45,7 @@ class _Cut:
     picture: Pixels
     digest: bytes
     bits: NDArray[np.uint8]
+    small: Pixels
     reason: str = ""
 
 
@@ -134,7 +135,7 @@ def _fingerprinted(picture: Pixels, data: Data) -> _Cut:
         reason = BLANK
     elif data.min_tissue and images.tissue_fraction(picture) < data.min_tissue:
         reason = TISSUE
-    return _Cut(picture, pixel_digest(picture), difference_hash(picture), reason)
+    return _Cut(picture, pixel_digest(picture), difference_hash(picture), thumbnail(picture), reason)
 
 
 def _belongs(cut: _Cut, seen: Seen, tally: _Tally) -> bool:
@@ -142,7 +143,7 @@ def _belongs(cut: _Cut, seen: Seen, tally: _Tally) -> bool:
     reason = cut.reason
     if not reason and seen.is_copy(cut.digest):
         reason = COPIES
-    if not reason and seen.is_near_copy(cut.bits):
+    if not reason and seen.is_near_copy(cut.bits, cut.small):
         reason = NEAR
     if reason:
         tally.left_out[reason] += 1

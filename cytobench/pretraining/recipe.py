@@ -80,7 +80,7 @@ class Data:
     tile: int = 0
     window: int = 0
     min_tissue: float = 0.0
-    near_duplicates: int = 8
+    near_duplicates: int = 16
     balance: float = 0.5
 
 
@@ -88,7 +88,8 @@ class Data:
 class Running:
     """How the run is carried out. Steps are counted from its start.
 
-    precision "auto": bfloat16 where the device has fast units for it; compile "auto": on CUDA devices.
+    precision "auto": bfloat16 where the device has fast units for it; compile "auto": on CUDA devices, and for
+    runs of 500 steps on a CPU with a C++ compiler.
     """
 
     seed: int = 0
