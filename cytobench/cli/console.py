@@ -59,7 +59,7 @@ class _LineStep:
 
     def __init__(self, console: Console, label: str, total: int | None) -> None:
         self._console, self._label, self._total = console, label, total
-        self._done, self._started = 0, time.monotonic()
+        self._done, self._said, self._started = 0, 0, time.monotonic()
         self._last = self._started
 
     def advance(self, n: int = 1, note: str = "") -> None:
@@ -72,10 +72,11 @@ class _LineStep:
 
     def close(self) -> None:
         """Say the last line of a step that was long enough to be mentioned."""
-        if self._last > self._started:
+        if self._last > self._started and self._said < self._done:
             self._line("")
 
     def _line(self, note: str) -> None:
+        self._said = self._done
         rate = self._done / max(time.monotonic() - self._started, 1e-9)
         of = f" of {self._total:,}" if self._total is not None else ""
         left = f", {max(self._total - self._done, 0) / rate:,.0f} s left" if self._total and rate else ""

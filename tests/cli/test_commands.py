@@ -296,7 +296,17 @@ def test_progress_in_a_log_is_one_line_however_long(monkeypatch: pytest.MonkeyPa
     reporter = console.ConsoleReporter(Console(file=log, width=40))
     with reporter.task("features of a backbone with a [long] name and more", 10) as step:
         step.advance(4)
-    (line, last) = log.getvalue().splitlines()
+        monkeypatch.setattr(console, "_QUIET_SECONDS", 60.0)
+        step.advance(6)
+    line, last = log.getvalue().splitlines()
     assert line.startswith("features of a backbone with a [long] name and more: 4 of 10 (")
     assert " s left)" in line
-    assert last
+    assert ": 10 of 10 (" in last
+
+
+def test_the_last_line_of_progress_is_said_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(console, "_QUIET_SECONDS", 0.0)
+    log = io.StringIO()
+    with console.ConsoleReporter(Console(file=log, width=40)).task("cells", 3) as step:
+        step.advance(3)
+    assert log.getvalue().count("3 of 3") == 1
