@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import importlib
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import metadata, resources
 from pathlib import Path
-from types import MappingProxyType
+from types import MappingProxyType, ModuleType
 from typing import Generic, TypeVar
 
 from cytobench.cards import BackboneCard, CardT, LeaderboardCard, TaskCard, read_card
@@ -80,6 +82,24 @@ class Registry:
     def leaderboard(self, name: str) -> LeaderboardCard:
         """Return a leaderboard by name or card file; raises CardError."""
         return _look_up(name, self.leaderboards, LeaderboardCard, "leaderboard", self.broken)
+
+
+def import_beside(name: str, card: Path | None) -> ModuleType:
+    """Import the module `name` that the card file refers to; one in the card's plugin folder is found too.
+
+    Raises ImportError, and whatever the module itself raises.
+    """
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if card is None or error.name != name.split(".")[0]:
+            raise
+    folder = str(card.parent.parent)
+    sys.path.append(folder)  # last, so that a plugin can never replace an installed package
+    try:
+        return importlib.import_module(name)
+    finally:
+        sys.path.remove(folder)
 
 
 def shipped_root() -> Path:

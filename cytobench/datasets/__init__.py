@@ -5,7 +5,6 @@ Nothing here imports a reader: a reader is imported when it is called.
 
 from __future__ import annotations
 
-import importlib
 import os.path
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -175,11 +174,16 @@ def find_root(name: str, data_dirs: Iterable[Path]) -> Path | None:
     return None
 
 
-def import_function(reference: str) -> Reader:
-    """Import `"package.module:function"`; raises CardError when there is no such thing to call."""
+def import_function(reference: str, card: Path | None = None) -> Reader:
+    """Import `"package.module:function"`, from the plugin folder of the file `card` if it is nowhere else.
+
+    Raises CardError when there is no such thing to call.
+    """
+    from cytobench.registry import import_beside  # brings pydantic, which listing files does without
+
     module_name, _, attribute = reference.partition(":")
     try:
-        found: Any = getattr(importlib.import_module(module_name), attribute)
+        found: Any = getattr(import_beside(module_name, card), attribute)
     except (ImportError, AttributeError) as error:
         raise CardError(
             f"The reader '{reference}' cannot be imported ({error}): check the card's dataset key."

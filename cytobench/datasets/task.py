@@ -117,7 +117,7 @@ def _read(
         reader = import_function(DATASETS[card.dataset].reader)
         root = _root(card, DATASETS[card.dataset].name, data_dirs, home, reporter)
     elif ":" in card.dataset:
-        reader = import_function(card.dataset)
+        reader = import_function(card.dataset, card.source)
         root = _root(card, card.name, data_dirs, home, reporter)
     else:
         near = difflib.get_close_matches(card.dataset, DATASETS, n=1)

@@ -15,8 +15,6 @@ card, but not the function's code: give it a new name when it computes something
 
 from __future__ import annotations
 
-import importlib
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +25,7 @@ from cytobench.encoders import random_weights
 from cytobench.encoders.network import Built
 from cytobench.errors import CytoBenchError, EncoderError
 from cytobench.progress import Reporter
+from cytobench.registry import import_beside
 
 
 def build(card: BackboneCard, path: Path | None, reporter: Reporter) -> Built:
@@ -60,9 +59,8 @@ def build(card: BackboneCard, path: Path | None, reporter: Reporter) -> Built:
 def find(card: BackboneCard) -> Any:
     """Import the card's function; a module beside the card's folder (a plugin folder) is found too."""
     name, _, attribute = card.loader.partition(":")
-    folder = card.source.parent.parent if card.source is not None else None
     try:
-        module = _import(name, folder)
+        module = import_beside(name, card.source)
         function = getattr(module, attribute)
     except ImportError as error:
         raise EncoderError(
@@ -74,16 +72,3 @@ def find(card: BackboneCard) -> Any:
             f"{card.name}: {name} has no function '{attribute}'; correct loader in the card."
         ) from None
     return function
-
-
-def _import(name: str, folder: Path | None) -> Any:
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if folder is None or error.name != name.split(".")[0]:
-            raise
-    sys.path.append(str(folder))  # last, so that a plugin can never replace an installed package
-    try:
-        return importlib.import_module(name)
-    finally:
-        sys.path.remove(str(folder))

@@ -15,6 +15,7 @@ from cytobench.errors import StoreError
 TEMPORARY = ".tmp"
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _FORBIDDEN = {errno.EROFS, errno.EACCES, errno.EPERM}
+_IN_THE_WAY = {errno.ENOTDIR, errno.EEXIST}
 
 
 def write_durably(path: Path, parts: Iterable[bytes | memoryview]) -> None:
@@ -89,6 +90,11 @@ def unwritable(folder: Path, error: OSError, *, option: str = "--home") -> Store
         return StoreError(
             f"{folder} cannot be written ({error.strerror}): change its rights, or choose another "
             f"folder with {option}."
+        )
+    if error.errno in _IN_THE_WAY:
+        return StoreError(
+            f"{folder} cannot be made ({error.strerror}): a file is where a folder should be; remove it, or "
+            f"choose another folder with {option}."
         )
     reason = error.strerror or str(error)
     return StoreError(

@@ -250,15 +250,12 @@ def test_an_unknown_data_set_suggests_the_nearest(cells: Path) -> None:
         load(cells, dataset="herlve")
 
 
-def test_a_plugin_may_bring_its_own_reader(
-    cells: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "their_reader.py").write_text(
+def test_a_plugin_may_bring_its_own_reader(cells: Path, tmp_path: Path) -> None:
+    (cells / "their_reader.py").write_text(
         "from cytobench.datasets import folder\n"
         "def read(root, part='cells'):\n"
         "    return folder.read(root / part)\n"
     )
-    monkeypatch.syspath_prepend(tmp_path)
     foreign = card(
         cells, dataset="their_reader:read", options={}, group="none", accept_ungrouped=True, name="plugin"
     )
