@@ -162,12 +162,15 @@ def _weights(uri: str) -> str:
 
 
 def _tasks(registry: Registry, data: tuple[Path, ...]) -> Table:
+    from cytobench.datasets import available_tasks
+
+    available = available_tasks(registry.tasks, data)
     table = _table("Tasks", "name", "data", "unit", "probes", "group", "ranked", "title")
     for card in registry.tasks.values():
         _add(
             table,
             card.name,
-            _at_hand(card.dataset, data),
+            _where(card.dataset, here=card in available),
             card.unit,
             " ".join(card.probes),
             card.group if card.group != "none" else "-",
@@ -178,25 +181,30 @@ def _tasks(registry: Registry, data: tuple[Path, ...]) -> Table:
     return table
 
 
-def _at_hand(dataset: object, data: tuple[Path, ...]) -> Text:
+def _where(dataset: object, *, here: bool) -> Text:
+    """Say whether data are at hand; `dataset`: a name, or a card's own folder or table."""
     from rich.text import Text
 
-    from cytobench.datasets import DATASETS, find_root
+    from cytobench.datasets import DATASETS
 
-    if not isinstance(dataset, str):
-        return Text("own")
-    if dataset in DATASETS and DATASETS[dataset].generated:
+    if isinstance(dataset, str) and dataset in DATASETS and DATASETS[dataset].generated:
         return Text("embedded", style="green")
-    return Text("here", style="green") if find_root(dataset, data) else Text("not here", style="dim")
+    return Text("here", style="green") if here else Text("not here", style="dim")
 
 
 def _datasets(data: tuple[Path, ...]) -> Table:
-    from cytobench.datasets import DATASETS
+    from cytobench.datasets import DATASETS, find_root
 
     table = _table("Data sets", "name", "data", "folder", "licence", "title")
     for name, info in DATASETS.items():
-        at_hand = _at_hand(name, data)
-        _add(table, name, at_hand, " or ".join(info.folders), info.licence, info.title)
+        _add(
+            table,
+            name,
+            _where(name, here=find_root(name, data) is not None),
+            " or ".join(info.folders),
+            info.licence,
+            info.title,
+        )
     return table
 
 

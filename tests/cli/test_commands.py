@@ -112,6 +112,19 @@ def test_everything_can_be_shown(cytobench, name: str) -> None:
     assert "title" in shown.out
 
 
+def test_a_list_of_tasks_says_whose_data_are_here(cytobench, own_cells: Path, tmp_path: Path) -> None:
+    (tmp_path / "pbc").mkdir()
+    (own_cells / "tasks" / "read.toml").write_text(
+        CARD.replace("my-cells", "read").replace('{ format = "folder", path = "../cells" }', '"code:read"')
+    )
+    (own_cells / "tasks" / "lost.toml").write_text(CARD.replace("my-cells", "lost").replace('cells"', 'no"'))
+    (tmp_path / "read").mkdir()
+    listed = cytobench("list", "tasks", "--plugin", own_cells, "--data", tmp_path).out.splitlines()
+    here = {line.split()[0]: "not here" not in line for line in listed if line.strip()}
+    expected = {"my-cells": True, "read": True, "lost": False, "cell-type-pbc": True, "bccd-cell-type": False}
+    assert {name: here[name] for name in expected} == expected
+
+
 def test_square_brackets_in_a_users_own_words_are_shown_as_written(cytobench, own_cells: Path) -> None:
     card = own_cells / "tasks" / "my-cells.toml"
     card.write_text(CARD.replace("My cells", "My [red] and [/old] cells"))
