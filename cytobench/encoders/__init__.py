@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from cytobench.cards import BackboneCard
 from cytobench.encoders.encoder import JSON, Encoder
 from cytobench.errors import EncoderError, WeightsError
 from cytobench.progress import Reporter, SilentReporter
 
 if TYPE_CHECKING:
+    from cytobench.cards import BackboneCard
     from cytobench.encoders.network import Built
 
 __all__ = ["JSON", "Digests", "Encoder", "identify", "load"]

@@ -140,6 +140,7 @@ class _Training:
 
     def run_to_end(self) -> Outcome:
         run, start = self.run, self.position.step
+        self.first_step = start
         last = self.table.steps if not run.stop_after else min(self.table.steps, start + run.stop_after)
         share = Share(run.process.rank, run.process.world)
         pin = run.device.type == "cuda"
@@ -167,7 +168,7 @@ class _Training:
     def _take(self, batch: Batch) -> None:
         """One step of the optimiser. Nothing here waits for the device."""
         rates = self.table.at(batch.step)
-        if batch.step == self.position.step:  # the first of this call: count its operations
+        if batch.step == self.first_step:  # count its operations once
             with FlopCount() as count:
                 losses = self._losses(batch, rates)
                 torch.autograd.backward(losses["total"])
@@ -245,7 +246,7 @@ class _Training:
         self.told = []
         broken = (~torch.isfinite(told[:, 0])).nonzero().flatten().tolist()
         if broken:
-            kept = f"step {self._saved_step}" if self._checkpoint.exists() else "the start"
+            kept = f"step {self.position.step}" if self._checkpoint.exists() else "the start"
             raise PretrainingError(
                 f"The loss of step {first + broken[0] + 1} is no number (NaN or infinite): stopped; the last "
                 f"good checkpoint is of {kept}. Start anew in another --out with a lower schedule.lr or "
@@ -315,7 +316,6 @@ class _Training:
         self.position = replace(self.position, step=step, seconds=self._seconds())
         self.began = time.perf_counter()
         checkpoint.save(self._checkpoint, self.model, self.optimizer, self.position, as_dict(self.run.recipe))
-        self._saved_step = step
         if self.run.process.is_first:
             if not self.run.labelled:
                 self._export(step)
@@ -360,8 +360,6 @@ class _Training:
             f"({str(error).splitlines()[0]}); "
             f"data.batch = {half} should fit."
         )
-
-    _saved_step = 0
 
 
 def device_name(device: torch.device) -> str:

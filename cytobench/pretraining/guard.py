@@ -106,16 +106,17 @@ def examine(registry: Registry, *, data_dirs: Sequence[Path], home: Path, report
     groups: set[str] = set()
     with reporter.task("what evaluation keeps for itself", len(cards)) as step:
         for card in cards:
-            kept, sealed = _shares(card, data_dirs, home)
-            kept_files |= _files(kept)
-            open_files |= _files(sealed)
             root = _root(card, data_dirs)
             if root is not None:
                 all_files |= _images_below(root)
                 if card.pretrain == "never":
                     never[root.resolve()] = card.name
-            if not isinstance(card.dataset, str):
-                groups |= set(kept["group"].cast(str)) if card.group != "none" else set()
+            if root is None or card.pretrain != "never" or not isinstance(card.dataset, str):
+                kept, sealed = _shares(card, data_dirs, home)
+                kept_files |= _files(kept)
+                open_files |= _files(sealed)
+                if not isinstance(card.dataset, str) and card.group != "none":
+                    groups |= set(kept["group"].cast(str))
             step.advance()
     memory = FileDigests(home)
     kept_digests = set(memory.sha256_many(sorted(kept_files), reporter))

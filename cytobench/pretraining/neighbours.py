@@ -78,7 +78,7 @@ def embed(
     backbone.eval()
     found = []
     for at in range(0, len(pixels), _CHUNK):
-        part = torch.from_numpy(np.ascontiguousarray(pixels[at : at + _CHUNK])).to(device)
+        part = torch.tensor(pixels[at : at + _CHUNK]).to(device)
         x = (part.permute(0, 3, 1, 2).float() / 255.0 - shift) / scale
         found.append(backbone([Crops(x)])[0].cls.float())
     backbone.train(was_training)

@@ -88,8 +88,8 @@ class Data:
 class Running:
     """How the run is carried out. Steps are counted from its start.
 
-    precision "auto": bfloat16 where the device has fast units for it; compile "auto": on CUDA devices, and for
-    runs of 500 steps on a CPU with a C++ compiler.
+    precision "auto": bfloat16 where the device has fast units for it; compile "auto": on CUDA devices, and
+    for runs of 500 steps on a CPU with a C++ compiler.
     """
 
     seed: int = 0

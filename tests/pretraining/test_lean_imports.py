@@ -15,6 +15,7 @@ ROOM = Path(cytobench.pretraining.__file__).parent
 MATHEMATICS = [
     *("schedules", "masking", "precision", "heads", "losses", "centring", "sinkhorn"),
     *("positions", "packing", "masked_vit", "ibot", "optim", "distributed"),
+    *("draws", "resample", "colour", "augment", "sampler", "recipe", "build", "watch", "meter"),
 ]
 FOREIGN = ("pydantic", "polars", "optuna", "faiss", "open_clip", "sklearn", "skimage", "pandas")
 
@@ -42,5 +43,7 @@ def test_the_mathematics_imports_torch_timm_and_numpy_alone(name: str) -> None:
 @pytest.mark.slow
 def test_a_training_step_loads_without_the_benchmarks_libraries() -> None:
     blocked = f"import sys; sys.modules.update(dict.fromkeys({FOREIGN!r}))"
-    code = "; ".join([blocked, *(f"import cytobench.pretraining.{name}" for name in MATHEMATICS)])
+    rooms = sorted(path.stem for path in ROOM.glob("*.py") if path.stem != "__init__")
+    names = [*(f"cytobench.pretraining.{room}" for room in rooms), "cytobench.encoders.checkpoint"]
+    code = "; ".join([blocked, *(f"import {name}" for name in names), "import cytobench.cli.pretrain"])
     subprocess.run([sys.executable, "-c", code], check=True, timeout=300)
