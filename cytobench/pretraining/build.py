@@ -12,6 +12,7 @@ from cytobench.pretraining.ibot import IBOT, Temperatures
 from cytobench.pretraining.masked_vit import ViTShape
 from cytobench.pretraining.recipe import Recipe
 from cytobench.pretraining.schedules import Table
+from cytobench.pretraining.start import draw_by_fan_in
 
 
 def make_model(recipe: Recipe) -> IBOT:
@@ -26,7 +27,10 @@ def make_model(recipe: Recipe) -> IBOT:
         options=network.options,
     )
     torch.manual_seed(recipe.running.seed)
-    return IBOT(shape, recipe.head, replace(recipe.loss, n_global=crops.global_count))
+    model = IBOT(shape, recipe.head, replace(recipe.loss, n_global=crops.global_count))
+    if recipe.start.weights == "fan-in":
+        draw_by_fan_in(model, recipe.running.seed)
+    return model
 
 
 def make_optimizer(model: IBOT, recipe: Recipe) -> torch.optim.AdamW:

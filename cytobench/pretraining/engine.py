@@ -30,10 +30,12 @@ from cytobench.pretraining.meter import FlopCount, Meter
 from cytobench.pretraining.neighbours import Labelled, embed, knn_accuracy
 from cytobench.pretraining.pool import Pool
 from cytobench.pretraining.recipe import Recipe, as_dict
+from cytobench.pretraining.start import whiten_head
 from cytobench.pretraining.watch import collapse
 from cytobench.progress import Reporter
 
 LOG, CURVES = "log.csv", "curves.png"
+_MEASURED = 256  # images that the head is whitened by, on each device
 _LONG = 500  # steps from which compiling pays on a CPU
 _TOLD = ("total", "cls", "patch", "teacher_entropy", "marginal_entropy")
 
@@ -99,9 +101,15 @@ class _Training:
         self.images = recipe.data.batch // process.world
         self.table: Timetable = make_timetable(recipe, len(run.pool))
         self.model = make_model(recipe)
-        if run.prepare is not None and not self._checkpoint.exists():
+        fresh = not self._checkpoint.exists()
+        if run.prepare is not None and fresh:
             run.prepare(self.model)
         self.model.to(run.device)
+        pin, share = run.device.type == "cuda", Share(process.rank, process.world)
+        patch_size = self.model.student.backbone.patch_size
+        self.batches = Batches(run.pool, recipe, share, patch_size=patch_size, pin=pin)
+        if recipe.start.whiten_head and fresh:
+            self._whiten_head()
         self.low = low_precision(recipe, run.device)
         self._require_memory()
         self.optimizer = make_optimizer(self.model, recipe)
@@ -138,17 +146,19 @@ class _Training:
         room = memory.available(self.run.device)
         memory.require(need, room, self.images, processes=self.run.process.world)
 
+    def _whiten_head(self) -> None:
+        """Let the head see differences at once, by the images of the first steps."""
+        kind, change = self.batches.kinds[0], self.run.recipe.augmentation
+        steps = range(-(-_MEASURED // self.images))
+        parts = [self.batches.make(step) for step in steps]
+        crops = [make_crops(one.pixels.to(self.run.device), one.draws[0], kind, change) for one in parts]
+        whiten_head(self.model, torch.cat(crops))
+
     def run_to_end(self) -> Outcome:
         run, start = self.run, self.position.step
         self.first_step = start
         last = self.table.steps if not run.stop_after else min(self.table.steps, start + run.stop_after)
-        share = Share(run.process.rank, run.process.world)
-        pin = run.device.type == "cuda"
-        batches = Batches(
-            run.pool, run.recipe, share, patch_size=self.model.student.backbone.patch_size, pin=pin
-        )
-        self.kinds = batches.kinds
-        loader = Loader(batches, range(start, last), readers=run.recipe.running.readers)
+        loader = Loader(self.batches, range(start, last), readers=run.recipe.running.readers)
         self.log = Log(run.folder / LOG, steps_done=start) if run.process.is_first else None
         self.told: list[Tensor] = []
         self.began, self.warned = time.perf_counter(), False
@@ -190,7 +200,7 @@ class _Training:
         pixels = batch.pixels.to(device, non_blocking=True)
         crops = [
             make_crops(pixels, draws, kind, change)
-            for draws, kind in zip(batch.draws, self.kinds, strict=True)
+            for draws, kind in zip(batch.draws, self.batches.kinds, strict=True)
         ]
         masks = None
         if batch.masks is not None:

@@ -35,6 +35,20 @@ class Network:
 
 
 @dataclass(frozen=True)
+class Start:
+    """How a fresh network begins. The defaults are iBOT's, made for runs of many thousand steps.
+
+    weights "fan-in" draws linear layers at 1 / sqrt(inputs) instead of 0.02: in a narrow network class tokens
+    then differ between images from the first step. whiten_head sets the head's first layer so that class
+    tokens of the first images have mean 0 and deviation 1 there: the teacher's answers differ at once, where
+    otherwise thousands of steps pass before they do.
+    """
+
+    weights: Literal["ibot", "fan-in"] = "ibot"
+    whiten_head: bool = False
+
+
+@dataclass(frozen=True)
 class Schedule:
     """What changes while training, in epochs of `epoch_steps` steps (0: one pass over the images).
 
@@ -106,6 +120,7 @@ class Recipe:
     """All there is to say about a run but its images."""
 
     network: Network = Network()
+    start: Start = Start()
     head: HeadShape = HeadShape()
     loss: Objective = Objective()
     masking: Masking = Masking()
@@ -165,30 +180,34 @@ PRESETS: Mapping[str, Recipe] = MappingProxyType(
             schedule=Schedule(epochs=200, epoch_steps=312),
             data=Data(batch=512),
         ),
-        # Small crops, few of them, and a smaller head: for a laptop.
+        # Small crops, few of them, a small head and a quick start: for a laptop and thousands of steps.
         "cytofm-vitti16": Recipe(
-            network=Network("vit_tiny_patch16_224", drop_path=0.05),
-            head=HeadShape(out_dim=4096, patch_out_dim=4096, hidden_dim=1024, norm_last_layer=True),
+            network=Network("vit_tiny_patch16_224", drop_path=0.0),
+            start=Start("fan-in", whiten_head=True),
+            head=HeadShape(out_dim=1024, patch_out_dim=1024, hidden_dim=1024, norm_last_layer=True),
+            loss=Objective(patch_centre="masked"),
             masking=_STEADY,
             crops=MultiCrop(
-                global_size=112,
-                global_scale=(0.32, 1.0),
-                local_count=4,
+                global_size=80,
+                global_scale=(0.5, 1.0),
+                local_count=2,
                 local_size=48,
-                local_scale=(0.1, 0.32),
+                local_scale=(0.2, 0.6),
             ),
+            augmentation=Augmentation(brightness=0.2, contrast=0.2, saturation=0.1, hue=0.02, grey_p=0.0),
             schedule=Schedule(
-                epochs=60,
+                epochs=36,
                 epoch_steps=50,
-                lr=1e-3,
-                warmup_epochs=5,
-                momentum=0.99,
-                temperature=0.05,
-                patch_temperature=0.05,
-                temperature_epochs=10,
+                lr=4e-3,
+                warmup_epochs=2,
+                final_weight_decay=0.2,
+                momentum=0.97,
+                temperature=0.04,
+                patch_temperature=0.04,
+                temperature_epochs=0,
             ),
-            data=Data(batch=64, side=144),
-            running=Running(checkpoint_steps=100, log_steps=10, knn_steps=250),
+            data=Data(batch=64, side=128),
+            running=Running(checkpoint_steps=100, log_steps=10, knn_steps=150),
         ),
     }
 )
