@@ -29,12 +29,13 @@ _WORKERS = 4
 _AHEAD = 64  # images decoded ahead of the writer
 _MAY_FAIL = 0.01  # share of a source's images that may be unreadable
 
-COPIES, NEAR, BLANK, TISSUE, UNREADABLE = (
+COPIES, NEAR, BLANK, TISSUE, UNREADABLE, OUTSIDE = (
     "exact copies",
     "near copies",
     "blank pictures",
     "pictures with little tissue",
     "unreadable images",
+    "pictures outside the share",
 )
 
 
@@ -78,7 +79,7 @@ def pack(
         with reporter.task(f"packing {listed.name}", len(listed.pieces)) as step:
             for cuts in _cut_all(listed.pieces, data, tally):
                 for cut in cuts:
-                    if _belongs(cut, seen, tally):
+                    if _belongs(cut, seen, tally, data.share):
                         digest.update(cut.digest)
                         writer.add([cut.picture])
                         tally.kept += 1
@@ -138,13 +139,15 @@ def _fingerprinted(picture: Pixels, data: Data) -> _Cut:
     return _Cut(picture, pixel_digest(picture), difference_hash(picture), thumbnail(picture), reason)
 
 
-def _belongs(cut: _Cut, seen: Seen, tally: _Tally) -> bool:
+def _belongs(cut: _Cut, seen: Seen, tally: _Tally, share: float) -> bool:
     """Decide whether a cut enters the pool, and count why not."""
     reason = cut.reason
     if not reason and seen.is_copy(cut.digest):
         reason = COPIES
     if not reason and seen.is_near_copy(cut.bits, cut.small):
         reason = NEAR
+    if not reason and int.from_bytes(cut.digest[:8], "big") >= share * 2.0**64:
+        reason = OUTSIDE
     if reason:
         tally.left_out[reason] += 1
     return not reason

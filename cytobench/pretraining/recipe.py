@@ -86,7 +86,8 @@ class Data:
     side in px of squares cut from each image (0: its central square); window: side in px of the square round
     each box of a manifest (0: the task's own, or the box's longer side); min_tissue: least share of pixels
     that are neither glass nor black; near_duplicates: bits of 256 by which two pictures must differ for both
-    to stay (0: only exact copies go); balance: 0 draws sources by their sizes, 1 all alike.
+    to stay (0: only exact copies go); share: which part of the pictures is kept, chosen by their content;
+    balance: 0 draws sources by their sizes, 1 all alike.
     """
 
     batch: int = 256
@@ -95,6 +96,7 @@ class Data:
     window: int = 0
     min_tissue: float = 0.0
     near_duplicates: int = 16
+    share: float = 1.0
     balance: float = 0.5
 
 
@@ -313,6 +315,7 @@ def check(recipe: Recipe) -> Recipe:
         ("schedule.momentum must lie in 0..1", 0 <= schedule.momentum <= schedule.final_momentum <= 1),
         ("data.batch must be at least 2", data.batch >= 2),
         ("data.side must be at least 8", data.side >= 8),
+        ("data.share must lie above 0 and at most at 1", 0 < data.share <= 1),
         ("data.balance must lie in 0..1", 0 <= data.balance <= 1),
         ("data.near_duplicates must lie in 0..32", 0 <= data.near_duplicates <= 32),
         (

@@ -53,6 +53,16 @@ def test_copies_near_copies_and_blanks_are_left_out_and_counted(tmp_path: Path, 
     assert len(packed(tmp_path / "all", source, data=Data(side=32, near_duplicates=0))) == 7
 
 
+def test_a_share_of_the_pictures_is_chosen_by_their_content(tmp_path: Path, draw_cells: Draw) -> None:
+    source = draw_cells(tmp_path / "cells", 60)
+    half = packed(tmp_path / "half", source, data=Data(side=32, share=0.5))
+    assert 20 <= len(half) <= 40
+    assert half.sources[0].left_out == {"pictures outside the share": 60 - len(half)}
+    draw_cells(source, 61)
+    more = packed(tmp_path / "more", source, data=Data(side=32, share=0.5))
+    assert len(half) <= len(more) <= len(half) + 1
+
+
 def test_two_sources_with_the_same_files_give_one_and_say_so(tmp_path: Path, draw_cells: Draw) -> None:
     one = draw_cells(tmp_path / "one", 5)
     other = shutil.copytree(one, tmp_path / "other")
