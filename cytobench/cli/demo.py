@@ -25,7 +25,7 @@ def demo(
     ] = Path("cytobench-demo"),
     home: HomeOption = None,
 ) -> None:
-    """Run the benchmark on embedded synthetic cells with four backbones that need no weights.
+    """Run the benchmark on embedded synthetic cells: CytoFM, as trained here, and four null models.
 
     Prints a leaderboard and writes tables and pictures; the second time takes seconds.
 

@@ -58,8 +58,9 @@ def make_crops(
         _apply(x, draws.greyed, lambda part, _: colour.grey(part).expand_as(part))
         _apply(x, draws.blurred, partial(_by_factor, change=operations.blur, factors=draws.sigma))
         _apply(x, draws.solarised, lambda part, _: colour.solarise(part))
-        mean, std = (x.new_tensor(value)[:, None, None] for value in (change.mean, change.std))
-        return x.sub_(mean).div_(std)
+        for channel, mean, std in zip(x.unbind(dim=1), change.mean, change.std, strict=True):
+            channel.sub_(mean).div_(std)  # numbers, not tensors: nothing to bring to the device
+        return x
 
 
 def _cut(images: Tensor, draws: Draws, size: int, operations: Operations) -> Tensor:

@@ -6,13 +6,25 @@ torchvision's `ColorJitter` on floats.
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 _LUMA = (0.2989, 0.587, 0.114)
 
 # Optical densities of haematoxylin, eosin and DAB (Ruifrok & Johnston, Anal. Quant. Cytol. Histol. 2001).
-_HED = ((0.65, 0.70, 0.29), (0.07, 0.99, 0.11), (0.27, 0.57, 0.78))
+_HED = np.array([(0.65, 0.70, 0.29), (0.07, 0.99, 0.11), (0.27, 0.57, 0.78)])
+
+Matrix = tuple[tuple[float, ...], ...]
+
+
+def _rows(matrix: NDArray[np.float64]) -> Matrix:
+    return tuple(tuple(float(value) for value in row) for row in matrix)
+
+
+_MIX = _rows(_HED / np.linalg.norm(_HED, axis=1, keepdims=True))
+_UNMIX = _rows(np.linalg.inv(np.array(_MIX)))
 
 
 def grey(x: Tensor) -> Tensor:
@@ -49,8 +61,8 @@ def turn_hue(x: Tensor, shift: Tensor) -> Tensor:
         torch.where(value == green, 2.0 + (blue - red) / safe, 4.0 + (red - green) / safe),
     )
     # channel n of 5, 3, 1 is value - chroma * max(0, min(k, 4 - k, 1)) with k = (n + hue in sixths) mod 6
-    turned = hue[:, None] + 6.0 * shift[:, None, None, None]
-    k = torch.remainder(torch.tensor([5.0, 3.0, 1.0], device=x.device)[None, :, None, None] + turned, 6.0)
+    turned = hue + 6.0 * shift[:, None, None]
+    k = torch.remainder(torch.stack([turned + 5.0, turned + 3.0, turned + 1.0], dim=1), 6.0)
     return value[:, None] - chroma[:, None] * torch.minimum(k, 4.0 - k).clamp_(0.0, 1.0)
 
 
@@ -61,15 +73,12 @@ def jitter_stain(x: Tensor, scale: Tensor, shift: Tensor, *, stains: str) -> Ten
     2018); "od": the optical densities of red, green and blue themselves, which suits any stain.
     """
     density = -torch.log((x * 255.0 + 1.0) / 256.0)
-    pixels = density.flatten(2)
+    scale, shift = scale[:, :, None, None], shift[:, :, None, None]
     if stains == "hed":
-        mix = torch.tensor(_HED, device=x.device, dtype=x.dtype)
-        mix = mix / mix.norm(dim=1, keepdim=True)
-        amounts = torch.linalg.inv(mix).T @ pixels
-        pixels = mix.T @ (amounts * scale[:, :, None] + shift[:, :, None])
+        density = _mixed(_mixed(density, _UNMIX) * scale + shift, _MIX)
     else:
-        pixels = pixels * scale[:, :, None] + shift[:, :, None]
-    return ((torch.exp(-pixels) * 256.0 - 1.0) / 255.0).clamp_(0.0, 1.0).view_as(x)
+        density = density * scale + shift
+    return ((torch.exp(-density) * 256.0 - 1.0) / 255.0).clamp_(0.0, 1.0)
 
 
 def blur(x: Tensor, sigma: Tensor) -> Tensor:
@@ -93,6 +102,12 @@ def _gaussian(sigma: Tensor, size: int) -> Tensor:
     mirrored = 2.0 * (size - 1) - inside
     weights = weights + torch.exp(spread * (out - mirrored).square()) * (inside < size - 1)
     return weights / weights.sum(dim=-1, keepdim=True)
+
+
+def _mixed(x: Tensor, matrix: Matrix) -> Tensor:
+    """Return the channels' sums weighted by the columns of `matrix`; plain numbers never wait for a device."""
+    red, green, blue = x.unbind(dim=1)
+    return torch.stack([a * red + b * green + c * blue for a, b, c in zip(*matrix, strict=True)], dim=1)
 
 
 def _each(factor: Tensor) -> Tensor:

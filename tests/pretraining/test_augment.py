@@ -118,7 +118,7 @@ def test_stain_jitter_scales_densities_and_neutral_draws_change_nothing() -> Non
 
 def test_hed_jitter_moves_one_stain_alone() -> None:
     """A pixel of pure haematoxylin keeps its colour's direction in density when eosin is scaled."""
-    mix = torch.tensor(colour._HED)
+    mix = torch.tensor(colour._HED, dtype=torch.float32)
     density = 0.8 * mix[0] / mix[0].norm()
     pixel = ((torch.exp(-density) * 256 - 1) / 255).view(1, 3, 1, 1)
     eosin = torch.tensor([[1.0, 1.7, 1.0]])
