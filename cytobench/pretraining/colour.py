@@ -105,7 +105,7 @@ def _gaussian(sigma: Tensor, size: int) -> Tensor:
 
 
 def _mixed(x: Tensor, matrix: Matrix) -> Tensor:
-    """Return the channels' sums weighted by the columns of `matrix`; plain numbers never wait for a device."""
+    """Return sums of the channels weighted by the columns of `matrix`: plain numbers, no waiting."""
     red, green, blue = x.unbind(dim=1)
     return torch.stack([a * red + b * green + c * blue for a, b, c in zip(*matrix, strict=True)], dim=1)
 

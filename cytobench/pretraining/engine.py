@@ -118,7 +118,7 @@ class _Training:
             self.position = checkpoint.load(self._checkpoint, self.model, self.optimizer, rank=process.rank)
         self.operations = EAGER
         if self._compiles:
-            self.model.compile_parts()
+            self.model.compile_parts(dynamic=False)
             self.operations = Operations.compiled()
         self.stepped: nn.Module = self.model
         if process.world > 1:
@@ -134,10 +134,10 @@ class _Training:
         wanted = self.run.recipe.running.compile
         if wanted != "auto":
             return wanted == "yes"
-        pays = self.run.device.type == "cuda" or (
-            self.table.steps >= _LONG and any(shutil.which(name) for name in ("c++", "g++", "clang++"))
-        )
-        if pays:  # what cannot be compiled here is run as it is
+        if self.run.device.type == "cuda":
+            return True
+        pays = self.table.steps >= _LONG and any(shutil.which(name) for name in ("c++", "g++", "clang++"))
+        if pays:  # a compiler may be there and not work: what cannot be compiled is run as it is
             torch._dynamo.config.suppress_errors = True
         return pays
 
@@ -199,7 +199,7 @@ class _Training:
         device, change = self.run.device, self.run.recipe.augmentation
         pixels = batch.pixels.to(device, non_blocking=True)
         crops = [
-            make_crops(pixels, draws, kind, change)
+            make_crops(pixels, draws, kind, change, self.operations)
             for draws, kind in zip(batch.draws, self.batches.kinds, strict=True)
         ]
         masks = None
@@ -347,7 +347,8 @@ class _Training:
             step=step,
             steps=self.table.steps,
         )
-        export(self.model, self.run.recipe, self.run.pool, facts, self.run.folder)
+        recipe = self.run.recipe
+        export(self.model, recipe, self.run.pool, facts, self.run.folder, dtype=recipe.running.weights)
 
     def _finish(self, last: int) -> Outcome:
         if self.position.step != last and last == self.table.steps:

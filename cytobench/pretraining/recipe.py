@@ -105,12 +105,13 @@ class Running:
     """How the run is carried out. Steps are counted from its start.
 
     precision "auto": bfloat16 where the device has fast units for it; compile "auto": on CUDA devices, and
-    for runs of 500 steps on a CPU with a C++ compiler.
+    for runs of 500 steps on a CPU with a C++ compiler; weights: how numbers are written to model.safetensors.
     """
 
     seed: int = 0
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     compile: Literal["auto", "yes", "no"] = "auto"
+    weights: Literal["fp32", "fp16"] = "fp32"
     checkpoint_steps: int = 500
     log_steps: int = 20
     knn_steps: int = 500
