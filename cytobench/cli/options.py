@@ -88,8 +88,10 @@ def _home(option: Path | None) -> Path:
         return option.expanduser().resolve()
     if os.environ.get("CYTOBENCH_HOME"):
         return Path(os.environ["CYTOBENCH_HOME"]).expanduser().resolve()
-    import platformdirs
-
+    try:
+        import platformdirs
+    except ImportError:  # a machine that only trains may lack it
+        return Path.home() / ".cytobench"
     return Path(platformdirs.user_data_dir("cytobench", appauthor=False))
 
 

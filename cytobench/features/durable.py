@@ -51,12 +51,12 @@ def save_durably(path: Path, save: Callable[[BinaryIO], object], *, option: str 
         raise unwritable(path.parent, error, option=option) from error
 
 
-def make_folder(folder: Path) -> None:
-    """Create a folder and those above it; raises StoreError where that is not possible."""
+def make_folder(folder: Path, *, option: str = "--home") -> None:
+    """Create a folder and those above it; raises StoreError, which names `option`, where that fails."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise unwritable(folder, error) from error
+        raise unwritable(folder, error, option=option) from error
 
 
 def flush_folder(folder: Path) -> None:

@@ -12,28 +12,45 @@ from typing import Any, Literal
 import torch
 from safetensors.torch import save as as_safetensors
 
+from cytobench.datasets import DATASETS
 from cytobench.features.durable import save_durably
 from cytobench.pretraining.ibot import IBOT
 from cytobench.pretraining.pool import Pool
 from cytobench.pretraining.recipe import Recipe
 
 WEIGHTS, CARD = "model.safetensors", "card.toml"
+DATASETS_BY_SOURCE, GROUPED_SOURCES = "datasets_by_source", "grouped_sources"
+"""Keys of a pool's description: known data sets a source's images belong to; sources compared by group."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The weights a run began with: whose they are, their digest, what they have seen, their licence."""
+
+    name: str
+    sha256: str
+    pretrained_on: tuple[str, ...]
+    licence: str
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What a card says about a run beyond its recipe."""
+    """What a card says about a run beyond its recipe.
+
+    licence: of the weights; empty: that of the data sets they were made from.
+    """
 
     name: str
-    title: str
-    preset: str
-    device: str
-    hours: float
-    step: int
-    steps: int
-    licence: str = "as the images': see NOTICE of the data"
+    title: str = ""
+    preset: str = ""
+    device: str = ""
+    hours: float = 0.0
+    step: int = 0
+    steps: int = 0
+    licence: str = ""
     citation: str = "trained with CytoBench (iBOT: Zhou et al., ICLR 2022)"
     extra: str = ""
+    began_with: Origin | None = None
 
 
 def export(
@@ -59,7 +76,7 @@ def export(
 
 def card_text(recipe: Recipe, pool: Pool, facts: Facts, *, dim: int, weights: str = WEIGHTS) -> str:
     """Return a backbone card as TOML, with what the network has seen."""
-    change = recipe.augmentation
+    change, began = recipe.augmentation, facts.began_with
     preprocess = {
         "size": recipe.crops.global_size,
         "resize_mode": "shortest",
@@ -79,9 +96,9 @@ def card_text(recipe: Recipe, pool: Pool, facts: Facts, *, dim: int, weights: st
         "dim": dim,
         "pooling": "cls",
         "preprocess": preprocess,
-        "pretrained_on": list(dict.fromkeys(source.dataset or source.name for source in pool.sources)),
+        "pretrained_on": list(dict.fromkeys([*_seen(pool), *(began.pretrained_on if began else ())])),
         "domain": "cytology",
-        "licence": facts.licence,
+        "licence": facts.licence or licence(pool, began),
         "citation": facts.citation,
     }
     card = "\n".join(f"{key} = {_toml(value)}" for key, value in lines.items())
@@ -93,20 +110,46 @@ def notes(recipe: Recipe, pool: Pool, facts: Facts) -> str:
     seen = "; ".join(_source(source.name, source.images, source.left_out) for source in pool.sources)
     crops = recipe.crops
     how = "iBOT" if recipe.loss.patch_weight else "DINO with iBOT's head (no masked-image loss)"
-    guard = pool.description.get("guard") or []
-    kept_out = (
-        f"Kept out by content and group: what {len(guard)} tasks evaluate."
-        if guard
-        else "No evaluation data were at hand to compare with, so overlap was not excluded."
-    )
+    began = facts.began_with
+    start = f" It began with the weights {began.name} (SHA-256 {began.sha256})." if began else ""
     return (
         f"Trained here by {how}, preset {facts.preset}: {facts.step:,} of {facts.steps:,} steps of "
         f"{recipe.data.batch} images ({facts.step * recipe.data.batch:,} in all) on {facts.device}, "
         f"{facts.hours:.2f} h; {crops.global_count} crops of {crops.global_size} px and {crops.local_count} "
-        f"of {crops.local_size} px. Seen: {len(pool):,} pictures ({seen}); pool {pool.digest[:16]}. "
-        f"{kept_out}"
+        f"of {crops.local_size} px.{start} Seen: {len(pool):,} pictures ({seen}); pool {pool.digest[:16]}. "
+        f"{_kept_out(pool)}"
         f"{' ' if facts.extra else ''}{facts.extra}"
     )
+
+
+def licence(pool: Pool, began: Origin | None) -> str:
+    """Return the licences of all that the weights were made from, each with the names it is for."""
+    by_licence: dict[str, list[str]] = {}
+    for name in _seen(pool):
+        text = DATASETS[name].licence if name in DATASETS else "as its images'"
+        by_licence.setdefault(text, []).append(name)
+    if began is not None:
+        by_licence.setdefault(began.licence or "not stated", []).append(f"the weights {began.name}")
+    return "; ".join(f"{text} ({', '.join(names)})" for text, names in by_licence.items())
+
+
+def _seen(pool: Pool) -> list[str]:
+    """Return the names of all data sets and other sources with pictures in the pool."""
+    known: Mapping[str, list[str]] = pool.description.get(DATASETS_BY_SOURCE) or {}
+    names = [[source.dataset or source.name, *known.get(source.name, [])] for source in pool.sources]
+    return list(dict.fromkeys(name for some in names for name in some))
+
+
+def _kept_out(pool: Pool) -> str:
+    """Say what was compared with evaluation, and no more than was."""
+    tasks = len(pool.description.get("guard") or [])
+    if not tasks:
+        return "No evaluation data were at hand to compare with, so overlap was not excluded."
+    grouped = [one.name for one in pool.sources if one.name in pool.description.get(GROUPED_SOURCES, [])]
+    everything = len(grouped) == len(pool.sources)
+    how = "content and group" if everything else "content"
+    some = f"; of {', '.join(grouped)} by group, too" if grouped and not everything else ""
+    return f"Kept out by {how}: what {tasks} tasks evaluate{some}."
 
 
 def card_name(folder: Path) -> str:
