@@ -179,7 +179,8 @@ class LightlyStep:
         self.teacher = _lightly_network(model, recipe).to(device).requires_grad_(False).eval()
         if compiled:
             for network in (self.student, self.teacher):
-                network["backbone"].vit.blocks.compile()
+                for block in network["backbone"].vit.blocks:
+                    block.compile()
         self.cls_loss = DINOLoss(output_dim=recipe.head.out_dim).to(device)
         self.patch_loss = IBOTPatchLoss(output_dim=recipe.head.out_dim).to(device)
         self.optimizer = torch.optim.AdamW(optim.parameter_groups(self.student))

@@ -6,10 +6,10 @@
 
 JPEG files that the script makes itself, or those below DIR, are packed once, as `cytobench pretrain` does;
 then the engine trains for some steps: reading, cropping and colouring, 2 + 10 crops, network, losses, update.
-The first steps (compilation) are not counted. The step alone is timed on ready crops, and so is, with CHECKOUT
-(github.com/bytedance/ibot at da316d8), the published one: in float16 on a GPU, as its script trains, with the
-largest batch that fits; its reading and augmentation on the CPU would come on top. Needs torch, timm, Pillow
-and numpy, nothing else of CytoBench's dependencies.
+The first steps (compilation) are not counted. The step alone is timed on ready crops, and so is, with
+CHECKOUT (github.com/bytedance/ibot at da316d8), the published one: in float16 on a GPU, as its script trains,
+with the largest batch that fits; its reading and augmentation on the CPU would come on top. Needs torch,
+timm, Pillow and numpy, nothing else of CytoBench's dependencies.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -95,8 +95,22 @@ def pack_files(files: Path, data: Data, folder: Path) -> tuple[Pool, float]:
     return pool, len(pool) / (time.perf_counter() - began)
 
 
-def run_engine(name: str, recipe: Recipe, pool: Pool, options: argparse.Namespace) -> Speed:
-    """Train for `options.steps` steps in a folder that is thrown away; raises PretrainingError."""
+def run_engine(name: str, recipe: Recipe, pool: Pool, options: argparse.Namespace) -> tuple[Recipe, Speed]:
+    """Train for `options.steps` steps, with half the batch again and again until a step fits in memory.
+
+    Return the recipe with the batch that did. Raises PretrainingError when none does.
+    """
+    while True:
+        try:
+            return recipe, _train(name, recipe, pool, options)
+        except PretrainingError as error:
+            if recipe.data.batch < 8:
+                raise
+            print(f"{name}: {error}", file=sys.stderr, flush=True)
+        recipe = replace(recipe, data=replace(recipe.data, batch=recipe.data.batch // 2))
+
+
+def _train(name: str, recipe: Recipe, pool: Pool, options: argparse.Namespace) -> Speed:
     device = torch.device(options.device)
     _forget(device)
     with tempfile.TemporaryDirectory() as folder:
@@ -115,22 +129,18 @@ def run_engine(name: str, recipe: Recipe, pool: Pool, options: argparse.Namespac
     return Speed(median("images_per_second"), median("waited"), median("mfu"), peak / 2**30)
 
 
-def time_steps(recipe: Recipe, options: argparse.Namespace) -> list[tuple[str, int, float]]:
-    """Return what steps on ready crops come to: whose, with which batch (the largest that fits), images/s."""
+def steps_alone(recipe: Recipe, options: argparse.Namespace) -> Iterator[tuple[str, Callable[[IBOT], Step]]]:
+    """Yield whose step is timed on ready crops, and what makes it; the published one in its process group."""
     device, low = torch.device(options.device), options.precision == "bf16"
     compiled = options.compile == "yes"
-
-    def ours(_: IBOT) -> Step:
-        return CytoBenchStep(recipe, device, low=low, compiled=compiled)
-
-    def theirs(model: IBOT) -> Step:
-        return ReferenceStep(model, recipe, device, options.reference, half=device.type == "cuda")
-
-    found = [("the step alone, on ready crops", *time_step(ours, recipe, device))]
+    yield "the step alone, ready crops", lambda _: CytoBenchStep(recipe, device, low=low, compiled=compiled)
     if options.reference:
+        half = device.type == "cuda"
         with alone(device):
-            found.append(("bytedance/ibot's step alone", *time_step(theirs, recipe, device)))
-    return found
+            yield (
+                "bytedance/ibot's step alone",
+                lambda model: ReferenceStep(model, recipe, device, options.reference, half=half),
+            )
 
 
 def time_step(make: Callable[[IBOT], Step], recipe: Recipe, device: torch.device) -> tuple[int, float]:
@@ -175,40 +185,33 @@ def _wait_for(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def measure(name: str, files: Path, scratch: Path, options: argparse.Namespace) -> list[str]:
-    """Return the table's lines for one preset."""
+def measure(name: str, files: Path, scratch: Path, options: argparse.Namespace) -> None:
+    """Print the table's lines for one preset, each as soon as it is known."""
     recipe = recipe_of(name, options)
     pool, packed = pack_files(files, recipe.data, scratch / name)
     print(f"{name}: {len(pool):,} files packed at {packed:,.0f} a second", file=sys.stderr, flush=True)
-    target = TARGETS.get(name, "")
-    try:
-        speed = run_engine(name, recipe, pool, options)
-    except PretrainingError as error:
-        return [f"| {name} | {recipe.data.batch} | failed: {error} | {target} | | | | |"]
+    recipe, speed = run_engine(name, recipe, pool, options)
+    whole, target = speed.images_per_second, TARGETS.get(name, "")
     mfu = "" if math.isnan(speed.mfu) else f"{speed.mfu:.1%}"
-    lines = [
-        _line(f"{name}, end to end", recipe.data.batch, speed.images_per_second, target)
-        + f" 1 | {speed.waited:.1%} | {mfu} | {speed.gib:.1f} |"
-    ]
-    for label, images, rate in time_steps(recipe, options):
-        ratio = speed.images_per_second / rate
-        lines.append(_line(f"… {label}", images, rate, "") + f" {ratio:.2f} | | | |")
-    return lines
+    line = _line(f"{name}, end to end", recipe.data.batch, whole, target)
+    print(f"{line} 1 | {speed.waited:.1%} | {mfu} | {speed.gib:.1f} |", flush=True)
+    for label, step in steps_alone(recipe, options):
+        images, rate = time_step(step, recipe, torch.device(options.device))
+        print(f"{_line(f'… {label}', images, rate, '')} {whole / rate:.2f} | | | |", flush=True)
 
 
 def _line(name: str, batch: int, rate: float, target: str) -> str:
     return f"| {name} | {batch} | {rate:,.0f} | {target} |"
 
 
-def print_table(lines: Sequence[str], options: argparse.Namespace) -> None:
+def print_header(options: argparse.Namespace) -> None:
     print(
         f"\n{device_name(torch.device(options.device))}, {options.precision}, compile: {options.compile}, "
         f"2 + 10 crops, medians over {options.steps - options.warmup} steps after {options.warmup} that are "
         f"not counted; torch {torch.__version__}\n"
     )
     print("| preset | batch | images/s | target (aim) | end to end is faster | waited | MFU | peak, GiB |")
-    print("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
-    print("\n".join(lines))
+    print("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |", flush=True)
 
 
 def parse() -> argparse.Namespace:
@@ -218,7 +221,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--presets", nargs="+", default=list(TARGETS))
     parser.add_argument("--images", type=Path, help="a folder of encoded images; default: made here")
-    parser.add_argument("--count", type=int, default=4096, help="images to make")
+    parser.add_argument("--count", type=int, default=2048, help="images to make")
     parser.add_argument("--batch", type=int, default=0, help="0: the preset's")
     parser.add_argument("--steps", type=int, default=160)
     parser.add_argument("--warmup", type=int, default=60, help="first steps that are not counted")
@@ -243,8 +246,9 @@ def main() -> None:
         files = options.images or scratch / "pictures"
         if options.images is None:
             write_pictures(files, options.count)
-        lines = [line for one in options.presets for line in measure(one, files, scratch, options)]
-    print_table(lines, options)
+        print_header(options)
+        for one in options.presets:
+            measure(one, files, scratch, options)
 
 
 if __name__ == "__main__":
