@@ -18,6 +18,7 @@ from torch import Tensor
 
 from cytobench.pretraining import colour
 from cytobench.pretraining.draws import Augmentation, CropKind, Draws
+from cytobench.pretraining.precision import full_precision
 from cytobench.pretraining.resample import crop_matrix, resample
 
 Change = Callable[[Tensor, Tensor], Tensor]
@@ -50,8 +51,11 @@ EAGER = Operations()
 def make_crops(
     images: Tensor, draws: Draws, kind: CropKind, change: Augmentation, operations: Operations = EAGER
 ) -> Tensor:
-    """Return normalised crops, float [n, 3, s, s], crop-major; images: uint8 [b, side, side, 3]."""
-    with torch.autocast(images.device.type, enabled=False):
+    """Return normalised crops, float [n, 3, s, s], crop-major.
+
+    images: [b, side, side, 3], uint8 or float32 in 0..1.
+    """
+    with full_precision(images):
         x = _cut(images, draws, kind.size, operations)
         _colour(x, draws, operations)
         _apply(x, draws.stained, partial(_stain, draws=draws, stains=change.stain, operations=operations))
@@ -64,7 +68,7 @@ def make_crops(
 
 
 def _cut(images: Tensor, draws: Draws, size: int, operations: Operations) -> Tensor:
-    pixels = images.permute(0, 3, 1, 2).to(torch.float32).div_(255.0)
+    pixels = images.to(torch.float32).div(255.0) if images.dtype == torch.uint8 else images
     top, left, height, width = (
         _on(pixels, part) for part in (draws.top, draws.left, draws.height, draws.width)
     )

@@ -5,6 +5,7 @@ Written whole or not at all; a run that is killed at any moment goes on from the
 
 from __future__ import annotations
 
+import io
 import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,9 +15,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from cytobench.errors import PretrainingError
+from cytobench.errors import PretrainingError, UsageError
 from cytobench.features.durable import save_durably
-from cytobench.pretraining.distributed import gather_objects, world_size
+from cytobench.pretraining.distributed import gather_objects, my_rank, world_size
 from cytobench.pretraining.ibot import IBOT
 
 NAME = "checkpoint.pth"
@@ -25,7 +26,7 @@ _FORMAT = 1
 
 @dataclass(frozen=True)
 class Position:
-    """Where a run is: steps done, images seen, seconds spent, the best score of the nearest neighbours."""
+    """Where a run is: steps done, seconds spent, the best score of the nearest neighbours and its step."""
 
     step: int = 0
     seconds: float = 0.0
@@ -38,9 +39,14 @@ def save(
     model: IBOT,
     optimizer: torch.optim.Optimizer,
     position: Position,
+    *,
     recipe: Mapping[str, Any],
+    pool: str,
 ) -> None:
-    """Write a checkpoint; all processes call it, the first one writes. Raises StoreError on a full disk."""
+    """Write a checkpoint; all processes call it, the first one writes. Raises StoreError on a full disk.
+
+    pool: digest of the pictures trained on.
+    """
     generators = gather_objects(_generators())
     state = {
         **model.published_state(),
@@ -48,18 +54,27 @@ def save(
         "generators": generators,
         "position": vars(position),
         "recipe": dict(recipe),
+        "pool": pool,
         "format": _FORMAT,
     }
-    if _is_first():
-        save_durably(path, lambda file: torch.save(state, file), option="--out")
+    if my_rank() == 0:
+        # PyTorch hides what the disk says when it writes to a file by itself
+        whole = io.BytesIO()
+        torch.save(state, whole)
+        save_durably(path, lambda file: file.write(whole.getbuffer()), option="--out")
 
 
-def load(path: Path, model: IBOT, optimizer: torch.optim.Optimizer, *, rank: int) -> Position:
+def load(path: Path, model: IBOT, optimizer: torch.optim.Optimizer, *, rank: int, pool: str) -> Position:
     """Bring model, optimiser and generators to where the checkpoint left them; return its position.
 
-    Raises PretrainingError for a damaged file or one of another version.
+    Raises PretrainingError for a damaged file or one of another version, UsageError for other pictures.
     """
     state = read(path)
+    if state["pool"] != pool:
+        raise UsageError(
+            f"{path} was trained on other pictures than are given now (pool {state['pool'][:12]}, not "
+            f"{pool[:12]}): give the same --images, or another --out."
+        )
     model.load_published_state(state)
     try:
         optimizer.load_state_dict(state["optimizer"])
@@ -68,7 +83,7 @@ def load(path: Path, model: IBOT, optimizer: torch.optim.Optimizer, *, rank: int
             f"{path} does not fit this run ({error}): start anew in another --out."
         ) from error
     generators = state["generators"]
-    # with another number of processes than before, stochastic depth is drawn anew; all else is unchanged
+    # with another number of processes, stochastic depth and exact masks are drawn anew
     if len(generators) == world_size():
         _set_generators(generators[rank])
     return Position(**state["position"])
@@ -88,10 +103,6 @@ def read(path: Path) -> dict[str, Any]:
             f"{path} was not written by this version of CytoBench: start in another --out."
         )
     return dict(state)
-
-
-def _is_first() -> bool:
-    return not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
 
 
 def _generators() -> dict[str, Any]:

@@ -12,10 +12,17 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+_PATIENCE = timedelta(hours=24)  # the first process may pack a large pool meanwhile
+
 
 def world_size(group: dist.ProcessGroup | None = None) -> int:
     """Return the number of processes that train together, 1 without torch.distributed."""
     return dist.get_world_size(group) if dist.is_available() and dist.is_initialized() else 1
+
+
+def my_rank() -> int:
+    """Return this process's number among those that train together, 0 without torch.distributed."""
+    return dist.get_rank() if world_size() > 1 else 0
 
 
 def all_sum(x: Tensor, group: dist.ProcessGroup | None = None) -> Tensor:
@@ -48,6 +55,7 @@ class Process:
     rank: int = 0
     world: int = 1
     local_rank: int = 0
+    local_world: int = 1
 
     @property
     def is_first(self) -> bool:
@@ -61,6 +69,7 @@ class Process:
             rank=int(environment.get("RANK", "0")),
             world=int(environment.get("WORLD_SIZE", "1")),
             local_rank=int(environment.get("LOCAL_RANK", "0")),
+            local_world=int(environment.get("LOCAL_WORLD_SIZE", "1")),
         )
 
 
@@ -70,8 +79,10 @@ def together(process: Process, device: torch.device) -> Iterator[None]:
     if process.world == 1:
         yield
         return
-    backend = "nccl" if device.type == "cuda" else "gloo"
-    dist.init_process_group(backend, timeout=timedelta(hours=2))
+    if device.type == "cuda":
+        dist.init_process_group("nccl", timeout=_PATIENCE, device_id=device)
+    else:
+        dist.init_process_group("gloo", timeout=_PATIENCE)
     try:
         yield
     finally:

@@ -1,51 +1,49 @@
 """The training loop: one that can be read, stopped at any moment and gone on with.
 
-The step itself is `ibot`, plain PyTorch; here are the order of things, the devices, and what is told.
+A step is `stepper`, what is said of it `telling`; here is the order of things and what is kept.
 """
 
 from __future__ import annotations
 
 import math
-import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import filelock
 import torch
-from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
 from cytobench.errors import PretrainingError, UsageError
-from cytobench.pretraining import checkpoint, memory, optim
-from cytobench.pretraining.augment import EAGER, Operations, make_crops
-from cytobench.pretraining.build import Rates, Timetable, make_model, make_optimizer, make_timetable
+from cytobench.features.durable import TEMPORARY
+from cytobench.pretraining import checkpoint, memory
+from cytobench.pretraining.build import Timetable, make_model, make_timetable
 from cytobench.pretraining.checkpoint import Position
-from cytobench.pretraining.distributed import Process, wait_for_all
-from cytobench.pretraining.export import Facts, card_name, export
-from cytobench.pretraining.ibot import IBOT, Losses, Masks
-from cytobench.pretraining.loader import Batch, Batches, Loader, Share
-from cytobench.pretraining.log import Log, Row, draw_curves
-from cytobench.pretraining.meter import FlopCount, Meter
+from cytobench.pretraining.distributed import Process, gather_objects, wait_for_all
+from cytobench.pretraining.export import CARD, Facts, card_name, export
+from cytobench.pretraining.ibot import IBOT
+from cytobench.pretraining.loader import Batches, Loader, Share
+from cytobench.pretraining.log import draw_curves
+from cytobench.pretraining.meter import Meter, flops_per_image
 from cytobench.pretraining.neighbours import Labelled, embed, knn_accuracy
 from cytobench.pretraining.pool import Pool
 from cytobench.pretraining.recipe import Recipe, as_dict
-from cytobench.pretraining.start import whiten_head
-from cytobench.pretraining.watch import collapse
-from cytobench.progress import Reporter
+from cytobench.pretraining.stepper import Stepper, compiles
+from cytobench.pretraining.telling import Clock, Teller
+from cytobench.progress import Reporter, Step
 
 LOG, CURVES = "log.csv", "curves.png"
-_MEASURED = 256  # images that the head is whitened by, on each device
-_LONG = 500  # steps from which compiling pays on a CPU
-_TOLD = ("total", "cls", "patch", "teacher_entropy", "marginal_entropy")
+_MEASURED = 256  # images that the head is whitened by
 
 
 @dataclass(frozen=True)
 class Run:
     """What a training run is given: a recipe, pictures, a folder, devices, labelled cells to watch it by.
 
-    preset: the recipe's name, for the card; prepare: called with the fresh model, to bring in weights;
-    stop_after: steps of this call after which to stop as if interrupted, 0 for none.
+    preset: the recipe's name, for the card; prepare: called with the fresh model, to bring in weights; facts:
+    what else the card is to say; stop_after: steps of this call after which to stop as if interrupted, 0 for
+    none.
     """
 
     recipe: Recipe
@@ -56,6 +54,7 @@ class Run:
     labelled: Sequence[Labelled] = ()
     preset: str = ""
     prepare: Callable[[IBOT], None] | None = None
+    facts: Facts | None = None
     stop_after: int = 0
 
 
@@ -74,19 +73,33 @@ def train(run: Run, reporter: Reporter) -> Outcome:
     """Train from the folder's checkpoint, or from the start, to the end of the schedule.
 
     Raises PretrainingError when numbers break (NaN) or memory does not suffice, UsageError for a batch that
-    the processes cannot share, StoreError on a full disk. All processes of `torchrun` call it alike.
+    the processes cannot share, a folder another call trains in, or processes that see different runs;
+    StoreError on a full disk. All processes of `torchrun` call it alike.
     """
-    return _Training(run, reporter).run_to_end()
+    with _alone(run):
+        return _Training(run, reporter).run_to_end()
 
 
-def low_precision(recipe: Recipe, device: torch.device) -> bool:
-    """Tell whether to compute in bfloat16: when asked, or on "auto" where the device is fast at it."""
-    if recipe.running.precision != "auto":
-        return recipe.running.precision == "bf16"
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported())
-    has_tiles = getattr(torch.cpu, "_is_amx_tile_supported", None)
-    return device.type == "cpu" and has_tiles is not None and bool(has_tiles())
+@contextmanager
+def _alone(run: Run) -> Iterator[None]:
+    """Keep a second call out of the folder, and clear away what killed ones left half-written."""
+    if not run.process.is_first:
+        yield
+        return
+    lock = filelock.FileLock(run.folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout as error:
+        raise UsageError(
+            f"Another process trains in {run.folder}: wait for it, or give another --out."
+        ) from error
+    try:
+        for left in run.folder.glob(f".*{TEMPORARY}"):
+            left.unlink(missing_ok=True)
+        yield
+    finally:
+        lock.release()
+        (run.folder / ".lock").unlink(missing_ok=True)
 
 
 class _Training:
@@ -98,211 +111,121 @@ class _Training:
                 f"data.batch = {recipe.data.batch} cannot be shared by {process.world} processes: choose a "
                 "multiple."
             )
-        self.images = recipe.data.batch // process.world
         self.table: Timetable = make_timetable(recipe, len(run.pool))
-        self.model = make_model(recipe)
+        model = make_model(recipe)
         fresh = not self._checkpoint.exists()
         if run.prepare is not None and fresh:
-            run.prepare(self.model)
-        self.model.to(run.device)
-        pin, share = run.device.type == "cuda", Share(process.rank, process.world)
-        patch_size = self.model.student.backbone.patch_size
-        self.batches = Batches(run.pool, recipe, share, patch_size=patch_size, pin=pin)
-        if recipe.start.whiten_head and fresh:
-            self._whiten_head()
-        self.low = low_precision(recipe, run.device)
+            run.prepare(model)
+        self.model = model.to(run.device)
+        compiled = compiles(recipe, run.device, self.table.steps)
+        self.batches = self._batches(Share(process.rank, process.world), padded=compiled)
+        self.stepper = Stepper(self.model, recipe, self.batches.kinds, run.device)
         self._require_memory()
-        self.optimizer = make_optimizer(self.model, recipe)
         self.position = Position()
-        if self._checkpoint.exists():
-            self.position = checkpoint.load(self._checkpoint, self.model, self.optimizer, rank=process.rank)
-        self.operations = EAGER
-        if self._compiles:
-            self.model.compile_parts(dynamic=False)
-            self.operations = Operations.compiled()
-        self.stepped: nn.Module = self.model
+        if fresh:
+            torch.manual_seed(
+                recipe.running.seed + process.rank
+            )  # stochastic depth differs between processes
+            self._whiten_head()
+        else:
+            optimizer, digest = self.stepper.optimizer, run.pool.digest
+            self.position = checkpoint.load(
+                self._checkpoint, self.model, optimizer, rank=process.rank, pool=digest
+            )
+        self._require_agreement()
+        if compiled:
+            if recipe.running.compile == "auto" and run.device.type == "cpu":
+                torch._dynamo.config.suppress_errors = True  # a compiler may be there and not work
+            self.stepper.compile()
         if process.world > 1:
-            self.stepped = DistributedDataParallel(self.model, broadcast_buffers=False)
-        self.flops = 0.0
-
-    @property
-    def _checkpoint(self) -> Path:
-        return self.run.folder / checkpoint.NAME
-
-    @property
-    def _compiles(self) -> bool:
-        wanted = self.run.recipe.running.compile
-        if wanted != "auto":
-            return wanted == "yes"
-        if self.run.device.type == "cuda":
-            return True
-        pays = self.table.steps >= _LONG and any(shutil.which(name) for name in ("c++", "g++", "clang++"))
-        if pays:  # a compiler may be there and not work: what cannot be compiled is run as it is
-            torch._dynamo.config.suppress_errors = True
-        return pays
-
-    def _require_memory(self) -> None:
-        need = memory.estimate(self.model, self.run.recipe, low_precision=self.low)
-        room = memory.available(self.run.device)
-        memory.require(need, room, self.images, processes=self.run.process.world)
-
-    def _whiten_head(self) -> None:
-        """Let the head see differences at once, by the images of the first steps."""
-        kind, change = self.batches.kinds[0], self.run.recipe.augmentation
-        steps = range(-(-_MEASURED // self.images))
-        parts = [self.batches.make(step) for step in steps]
-        crops = [make_crops(one.pixels.to(self.run.device), one.draws[0], kind, change) for one in parts]
-        whiten_head(self.model, torch.cat(crops))
+            self.stepper.share()
+        flops = flops_per_image(recipe) * recipe.data.batch
+        self.meter = Meter(recipe.data.batch, flops, run.device, process.world)
+        self.clock = Clock(self.position.seconds, time.perf_counter())
+        log = run.folder / LOG if process.is_first else None
+        self.teller = Teller(recipe, self.table, self.meter, self.clock, reporter, log)
+        self.teller.take_back(self.position.step)
 
     def run_to_end(self) -> Outcome:
         run, start = self.run, self.position.step
-        self.first_step = start
         last = self.table.steps if not run.stop_after else min(self.table.steps, start + run.stop_after)
         loader = Loader(self.batches, range(start, last), readers=run.recipe.running.readers)
-        self.log = Log(run.folder / LOG, steps_done=start) if run.process.is_first else None
-        self.told: list[Tensor] = []
-        self.began, self.warned = time.perf_counter(), False
-        self.meter = Meter(run.recipe.data.batch, 0.0, run.device)
-        if run.process.is_first and start == 0 and not self._checkpoint.exists():
-            self._watch_start()
-        with self.reporter.task("pretraining", self.table.steps) as progress:
-            progress.advance(start)
+        if start == 0:
+            self._say_first_score()
+        label = f"pretraining from step {start:,}" if start else "pretraining"
+        with self.reporter.task(label, self.table.steps - start) as progress:
             try:
                 for batch in loader:
-                    self._take(batch)
-                    self._after(batch.step + 1, loader.waited, progress)
+                    if batch.step == start:
+                        self.meter.start(start, loader.waited)
+                    self.teller.hear(self.stepper.take(batch, self.table.at(batch.step)))
+                    self._after(batch.step + 1, loader, progress)
             except torch.OutOfMemoryError as error:
                 raise self._out_of_memory(error) from error
-        return self._finish(last)
+        self._complete()
+        card = self.run.folder / CARD
+        return Outcome(last, self.table.steps, card, self.position.best_score, self.position.best_step)
 
-    def _take(self, batch: Batch) -> None:
-        """One step of the optimiser. Nothing here waits for the device."""
-        rates = self.table.at(batch.step)
-        if batch.step == self.first_step:  # count its operations once
-            with FlopCount() as count:
-                losses = self._losses(batch, rates)
-                torch.autograd.backward(losses["total"])
-            self.flops = count.total * self.run.process.world
-            self.meter = Meter(self.run.recipe.data.batch, self.flops, self.run.device)
-            self.meter.start(batch.step)
-        else:
-            losses = self._losses(batch, rates)
-            torch.autograd.backward(losses["total"])
-        norm = self._update(rates)
-        told = [
-            losses["total"].detach(),
-            *(losses["cls"], losses["patch"], losses["teacher_entropy"], losses["marginal_entropy"]),
-        ]
-        self.told.append(torch.stack([*told, norm]))
-
-    def _losses(self, batch: Batch, rates: Rates) -> Losses:
-        device, change = self.run.device, self.run.recipe.augmentation
-        pixels = batch.pixels.to(device, non_blocking=True)
-        crops = [
-            make_crops(pixels, draws, kind, change, self.operations)
-            for draws, kind in zip(batch.draws, self.batches.kinds, strict=True)
-        ]
-        masks = None
-        if batch.masks is not None:
-            masks = Masks(*(part.to(device, non_blocking=True) for part in batch.masks))
-        self.model.train()
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=self.low):
-            found: Losses = self.stepped(
-                crops[0], crops[1] if len(crops) > 1 else None, masks, rates.temperatures(crops[0])
-            )
-        return found
-
-    def _update(self, rates: Rates) -> Tensor:
-        """Clip, freeze, step, and let the teacher follow; return the gradients' norm, 0-d."""
-        schedule, student = self.run.recipe.schedule, self.model.student
-        optim.set_rates(self.optimizer, lr=rates.lr, weight_decay=rates.weight_decay)
-        if schedule.clip and schedule.clip_mode == "each":
-            norm: Tensor = torch.linalg.vector_norm(optim.clip_each(student.parameters(), schedule.clip))
-        else:
-            norm = optim.clip_all(student.parameters(), schedule.clip or math.inf)
-        optim.freeze_last_layer(student, epoch=rates.epoch, epochs=schedule.freeze_last_layer_epochs)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        self.model.ema_update(rates.momentum)
-        return norm
-
-    def _after(self, step: int, waited: float, progress: object) -> None:
+    def _after(self, step: int, loader: Loader, progress: Step) -> None:
         """What is due after `step` steps: log, nearest neighbours, checkpoint."""
-        running = self.run.recipe.running
-        is_last = step == self.table.steps
-        due = {
-            what: is_last or step % every == 0
-            for what, every in (
-                ("log", running.log_steps),
-                ("knn", running.knn_steps),
-                ("checkpoint", running.checkpoint_steps),
-            )
-        }
-        if any(due.values()):
-            score = self._score() if due["knn"] else math.nan
-            self._tell(step, waited, score, progress)
-            if score > self.position.best_score:
-                self.position = replace(self.position, best_score=score, best_step=step)
-                self._export(step)
-        if due["checkpoint"]:
-            self._save(step)
-
-    def _tell(self, step: int, waited: float, score: float, progress: object) -> None:
-        """Read the losses off the device, stop at broken numbers, write a row of the log."""
-        if not self.told:
+        running, is_last = self.run.recipe.running, step == self.table.steps
+        log, knn, save = (
+            is_last or step % every == 0
+            for every in (running.log_steps, running.knn_steps, running.checkpoint_steps)
+        )
+        if not (log or knn or save):
             return
-        told = torch.stack(self.told).cpu()
-        first = step - len(told)
-        self.told = []
-        broken = (~torch.isfinite(told[:, 0])).nonzero().flatten().tolist()
-        if broken:
-            kept = f"step {self.position.step}" if self._checkpoint.exists() else "the start"
-            raise PretrainingError(
-                f"The loss of step {first + broken[0] + 1} is no number (NaN or infinite): stopped; the last "
-                f"good checkpoint is of {kept}. Start anew in another --out with a lower schedule.lr or "
-                'running.precision = "fp32".'
-            )
-        means = dict(zip((*_TOLD, "norm"), told.double().mean(dim=0).tolist(), strict=True))
-        rates, speed = self.table.at(step - 1), self.meter.read(step, waited)
-        row = Row(
-            step=step,
-            epoch=rates.epoch,
-            images=step * self.run.recipe.data.batch,
-            seconds=round(self._seconds(), 1),
-            loss=means["total"],
-            cls=means["cls"],
-            patch=means["patch"],
-            teacher_entropy=means["teacher_entropy"],
-            marginal_entropy=means["marginal_entropy"],
-            gradient_norm=means["norm"],
-            lr=rates.lr,
-            weight_decay=rates.weight_decay,
-            momentum=rates.momentum,
-            temperature=rates.temperature,
-            images_per_second=speed.images_per_second,
-            waited=speed.waited,
-            mfu=speed.mfu,
-            knn=score,
-        )
-        if self.log is not None:
-            self.log.add(row)
-        self._show(row, len(told), progress)
+        row = self.teller.tell(step, waited=loader.waited, saved_step=self.position.step, progress=progress)
+        score = self._score() if knn else math.nan
+        if row is not None:
+            self.teller.write(replace(row, knn=score))
+        if score > self.position.best_score:
+            self.position = replace(self.position, best_score=score, best_step=step)
+            self._export(step)
+        if save:
+            self._save(step)
+        self.meter.start(step, loader.waited)
 
-    def _show(self, row: Row, steps: int, progress: object) -> None:
-        mfu = f", MFU {row.mfu:.0%}" if row.mfu == row.mfu and row.mfu else ""
-        knn = f", kNN {100 * row.knn:.1f}" if row.knn == row.knn else ""
-        note = (
-            f"{row.images_per_second:,.0f} images/s, waited {row.waited:.0%}{mfu}, loss {row.cls:.2f} + "
-            f"{row.patch:.2f}, entropy {row.teacher_entropy:.2f} / {row.marginal_entropy:.2f}{knn}"
+    def _save(self, step: int) -> None:
+        """Write the card's weights, then the checkpoint: after a kill in between the step is taken again."""
+        self.position = replace(self.position, step=step, seconds=self.clock.seconds)
+        if self.position.best_step < 0:
+            self._export(step)
+        recipe = as_dict(self.run.recipe)
+        checkpoint.save(
+            self._checkpoint,
+            self.model,
+            self.stepper.optimizer,
+            self.position,
+            recipe=recipe,
+            pool=self.run.pool.digest,
         )
-        progress.advance(steps, note)  # type: ignore[attr-defined]
-        sentence = collapse(row.teacher_entropy, row.marginal_entropy, self.run.recipe.head.out_dim)
-        late = row.epoch >= self.run.recipe.schedule.warmup_epochs
-        if sentence and late and not self.warned and self.run.process.is_first:
-            self.warned = True
-            self.reporter.warn(f"Step {row.step}: {sentence}")
-        elif not sentence:
-            self.warned = False
+        if self.run.process.is_first:
+            prototypes = self.run.recipe.head.out_dim
+            title = f"{self.run.preset}, {len(self.run.pool):,} pictures"
+            folder = self.run.folder
+            draw_curves(folder / LOG, folder / CURVES, prototypes=prototypes, title=title)
+        wait_for_all()
+
+    def _complete(self) -> None:
+        """Make up for a card that an earlier call did not come to write."""
+        if self.position.step and not (self.run.folder / CARD).exists():
+            self._export(self.position.step)
+
+    def _export(self, step: int) -> None:
+        if not self.run.process.is_first:
+            return
+        run, name = self.run, card_name(self.run.folder)
+        facts = replace(
+            run.facts or Facts(name=name),
+            title=f"{name} ({run.recipe.network.arch}, {len(run.pool):,} pictures, step {step:,})",
+            preset=run.preset or "of its own",
+            device=device_name(run.device),
+            hours=self.clock.seconds / 3600,
+            step=step,
+            steps=self.table.steps,
+        )
+        export(self.model, run.recipe, run.pool, facts, run.folder, dtype=run.recipe.running.weights)
 
     def _score(self) -> float:
         """Return the mean balanced accuracy of nearest neighbours over the labelled sets, nan without any."""
@@ -311,66 +234,56 @@ class _Training:
         change, backbone = self.run.recipe.augmentation, self.model.teacher.backbone
         scores = []
         for one in self.run.labelled:
-            with torch.autocast(self.run.device.type, dtype=torch.bfloat16, enabled=self.low):
+            with self.stepper.autocast(), torch.compiler.set_stance("force_eager"):
                 features = embed(backbone, one.pixels, change.mean, change.std)
             scores.append(knn_accuracy(features, one.labels, one.groups))
         return sum(scores) / len(scores)
 
-    def _watch_start(self) -> None:
-        """Say what nearest neighbours find with the fresh weights."""
+    def _say_first_score(self) -> None:
         score = self._score()
-        if score == score:
+        if not math.isnan(score):
             self.reporter.say(f"nearest neighbours before the first step: {100 * score:.1f}")
 
-    def _save(self, step: int) -> None:
-        self.position = replace(self.position, step=step, seconds=self._seconds())
-        self.began = time.perf_counter()
-        checkpoint.save(self._checkpoint, self.model, self.optimizer, self.position, as_dict(self.run.recipe))
-        if self.run.process.is_first:
-            if not self.run.labelled:
-                self._export(step)
-            prototypes = self.run.recipe.head.out_dim
-            title = f"{self.run.preset}, {len(self.run.pool):,} pictures"
-            draw_curves(self.run.folder / LOG, self.run.folder / CURVES, prototypes=prototypes, title=title)
-        wait_for_all()
-
-    def _export(self, step: int) -> None:
-        if not self.run.process.is_first:
+    def _whiten_head(self) -> None:
+        """Measure the same images in every process, so that all begin alike."""
+        if not self.run.recipe.start.whiten_head:
             return
-        name = card_name(self.run.folder)
-        facts = Facts(
-            name=name,
-            title=f"{name} ({self.run.recipe.network.arch}, {len(self.run.pool):,} pictures, step {step:,})",
-            preset=self.run.preset or "of its own",
-            device=device_name(self.run.device),
-            hours=self._seconds() / 3600,
-            step=step,
-            steps=self.table.steps,
-        )
-        recipe = self.run.recipe
-        export(self.model, recipe, self.run.pool, facts, self.run.folder, dtype=recipe.running.weights)
+        whole = self._batches(Share(), padded=False)
+        steps = -(-_MEASURED // self.run.recipe.data.batch)
+        self.stepper.whiten_head([whole.make(step) for step in range(steps)])
 
-    def _finish(self, last: int) -> Outcome:
-        if self.position.step != last and last == self.table.steps:
-            self._save(last)
-        return Outcome(
-            step=last,
-            steps=self.table.steps,
-            card=self.run.folder / "card.toml",
-            best_score=self.position.best_score,
-            best_step=self.position.best_step,
-        )
+    def _batches(self, share: Share, *, padded: bool) -> Batches:
+        patch_size = self.model.student.backbone.patch_size
+        pin = self.run.device.type == "cuda"
+        return Batches(self.run.pool, self.run.recipe, share, patch_size=patch_size, pin=pin, padded=padded)
 
-    def _seconds(self) -> float:
-        return self.position.seconds + time.perf_counter() - self.began
+    def _require_memory(self) -> None:
+        run = self.run
+        need = memory.estimate(self.model, run.recipe, low_precision=self.stepper.low_precision)
+        sharing = run.process.local_world if run.device.type == "cpu" else 1
+        images = run.recipe.data.batch // run.process.world
+        memory.require(need, memory.available(run.device) / sharing, images, processes=run.process.world)
+
+    def _require_agreement(self) -> None:
+        """Raise UsageError unless all processes have the same pictures and the same checkpoint."""
+        seen = gather_objects((self.run.pool.digest, self.position.step))
+        if len(set(seen)) > 1:
+            raise UsageError(
+                f"The processes see different pools or checkpoints in {self.run.folder}: give --out a folder "
+                "that all machines share, and --images a pool packed once."
+            )
 
     def _out_of_memory(self, error: Exception) -> PretrainingError:
-        half = max(2, self.images // 2 // 2 * 2) * self.run.process.world
+        images = self.run.recipe.data.batch
+        half = max(2, images // 2 // 2 * 2)
         return PretrainingError(
-            f"The device ran out of memory in a step over {self.images} images "
-            f"({str(error).splitlines()[0]}); "
-            f"data.batch = {half} should fit."
+            f"The device ran out of memory in a step over {images} images "
+            f"({str(error).splitlines()[0]}); data.batch = {half} should fit."
         )
+
+    @property
+    def _checkpoint(self) -> Path:
+        return self.run.folder / checkpoint.NAME
 
 
 def device_name(device: torch.device) -> str:

@@ -14,6 +14,7 @@ Pixels = NDArray[np.uint8]
 
 BITS = 256
 _SIDE = 16
+_SHUFFLED = np.random.default_rng(0).permutation(BITS)
 _CLEARLY = 3  # levels of 255
 _ALIKE = 4.0  # root mean square difference of thumbnails, levels of 255
 _BLANK = 2.0  # standard deviation of the luma, of 255, below which nothing is shown
@@ -47,7 +48,7 @@ class Seen:
     recompression. Hashes alone do not tell two smooth round cells apart.
 
     Two hashes that differ in `distance` bits agree wholly in one of `distance` + 1 bands, so only pictures
-    that share a band are compared: about a constant time a picture, however many there are.
+    that share a band are compared; each band's bits lie spread over the picture.
     """
 
     def __init__(self, distance: int) -> None:
@@ -71,7 +72,7 @@ class Seen:
             return False
         keys = self._keys(bits)
         candidates = {at for shelf, key in zip(self._shelves, keys, strict=True) for at in shelf.get(key, ())}
-        if any(self._is_alike(at, bits, small) for at in candidates):
+        if candidates and self._is_among(sorted(candidates), bits, small):
             return True
         for shelf, key in zip(self._shelves, keys, strict=True):
             shelf[key].append(len(self._hashes))
@@ -79,14 +80,14 @@ class Seen:
         self._thumbnails.append(small)
         return False
 
-    def _is_alike(self, at: int, bits: NDArray[np.uint8], small: Pixels) -> bool:
-        if int(np.bitwise_count(self._hashes[at] ^ bits).sum()) > self._distance:
-            return False
-        difference = self._thumbnails[at].astype(np.float32) - small
-        return float(np.sqrt(np.mean(difference * difference))) <= _ALIKE
+    def _is_among(self, candidates: list[int], bits: NDArray[np.uint8], small: Pixels) -> bool:
+        hashes = np.stack([self._hashes[at] for at in candidates])
+        near = np.bitwise_count(hashes ^ bits).sum(axis=1) <= self._distance
+        thumbnails = [self._thumbnails[at] for at, one in zip(candidates, near, strict=True) if one]
+        return any(float(np.square(one.astype(np.float32) - small).mean()) <= _ALIKE**2 for one in thumbnails)
 
     def _keys(self, bits: NDArray[np.uint8]) -> list[bytes]:
-        flat = np.unpackbits(bits)
+        flat = np.unpackbits(bits)[_SHUFFLED]  # so that no band holds nothing but background
         return [np.packbits(flat[a:b]).tobytes() for a, b in self._bands]
 
 

@@ -23,7 +23,7 @@ from cytobench.pretraining.pool import Pool
 from cytobench.pretraining.recipe import Recipe
 from cytobench.pretraining.sampler import Sampler
 
-_AHEAD = 3  # batches that wait for the device at most
+_AHEAD = 3  # batches that wait for the device, besides those in the making
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,12 @@ class Share:
 class Batches:
     """Makes the batch of any step. Safe to call from many threads."""
 
-    def __init__(self, pool: Pool, recipe: Recipe, share: Share, *, patch_size: int, pin: bool) -> None:
+    def __init__(
+        self, pool: Pool, recipe: Recipe, share: Share, *, patch_size: int, pin: bool, padded: bool = False
+    ) -> None:
+        """Make batches of a pool; `padded` lists of masked patches have few lengths, for compiled graphs."""
         self._pool, self._recipe, self._share, self._pin = pool, recipe, share, pin
+        self._padded = padded
         self.kinds: tuple[CropKind, ...] = kinds_of(recipe.crops, recipe.augmentation)
         sizes = [source.images for source in pool.sources]
         self._sampler = Sampler(sizes, balance=recipe.data.balance, seed=recipe.running.seed)
@@ -85,8 +89,13 @@ class Batches:
         else:
             whole = masking.draw(self._recipe.masking, crops * batch, self._grid, self._rng(step, 100))
             drawn = whole.reshape(crops, batch, *self._grid)[:, mine].reshape(-1, *self._grid)
-        masks = Masks.of(masking.index_masks(drawn))
+        masks = Masks.of(masking.index_masks(drawn, multiple=self._multiple(drawn.size)))
         return Masks(*(part.pin_memory() for part in masks)) if self._pin else masks
+
+    def _multiple(self, patches: int) -> int:
+        """Return what the number of masked patches is rounded up to: few lengths where each costs a graph."""
+        varies = self._padded and not self._recipe.masking.exact
+        return max(1, patches // 8) if varies else 1
 
     def _rng(self, step: int, what: int) -> np.random.Generator:
         return np.random.default_rng([self._recipe.running.seed, 0xC107, step, what])
@@ -100,7 +109,8 @@ class Loader:
 
     def __init__(self, batches: Batches, steps: Sequence[int], *, readers: int = 0) -> None:
         self._batches, self._steps = batches, steps
-        self._readers = readers or max(1, min(8, (os.cpu_count() or 2) // 2))
+        local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        self._readers = readers or max(1, min(8, (os.cpu_count() or 2) // 2 // local))
         self.waited = 0.0
 
     def __iter__(self) -> Iterator[Batch]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cytobench.errors import StoreError
-from cytobench.features.durable import unwritable
+from cytobench.features.durable import save_durably, unwritable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,19 +44,19 @@ class Row:
 class Log:
     """The file of rows; reopened after an interruption, rows past the last checkpoint are taken back."""
 
-    def __init__(self, path: Path, *, steps_done: int) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
         self._names = [one.name for one in fields(Row)]
-        kept = (
-            [row for row in read_rows(path) if int(float(row["step"])) <= steps_done] if path.exists() else []
-        )
-        try:
-            with path.open("w", newline="", encoding="utf-8") as file:
-                writer = csv.DictWriter(file, self._names)
-                writer.writeheader()
-                writer.writerows(kept)
-        except OSError as error:
-            raise unwritable(path.parent, error, option="--out") from error
+
+    def take_back(self, steps_done: int) -> None:
+        """Keep the rows up to `steps_done` alone; the file is whole at any moment. Raises StoreError."""
+        held = read_rows(self.path) if self.path.exists() else []
+        kept = [row for row in held if int(float(row["step"])) <= steps_done]
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, self._names)
+        writer.writeheader()
+        writer.writerows(kept)
+        save_durably(self.path, lambda file: file.write(text.getvalue().encode()), option="--out")
 
     def add(self, row: Row) -> None:
         """Append a row; raises StoreError."""
@@ -109,8 +110,10 @@ def draw_curves(path: Path, picture: Path, *, prototypes: int, title: str) -> Pa
         axis.grid(alpha=0.3)
         axis.spines[["top", "right"]].set_visible(False)
     figure.suptitle(title, x=0.01, ha="left", weight="bold")
-    figure.savefig(picture, dpi=130)
+    drawn = io.BytesIO()
+    figure.savefig(drawn, dpi=130, format=picture.suffix.removeprefix("."))
     plt.close(figure)
+    save_durably(picture, lambda file: file.write(drawn.getbuffer()), option="--out")
     return picture
 
 

@@ -126,6 +126,11 @@ def _cgroup_room() -> float:
     try:
         limit = Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii").strip()
         used = Path("/sys/fs/cgroup/memory.current").read_text(encoding="ascii").strip()
-        return float(limit) - float(used) if limit != "max" else float("inf")
+        if limit == "max":
+            return float("inf")
+        lines = Path("/sys/fs/cgroup/memory.stat").read_text(encoding="ascii").splitlines()
+        # what files left in memory is given back when it is needed
+        cached = sum(float(line.split()[1]) for line in lines if line.startswith("inactive_file "))
+        return float(limit) - float(used) + cached
     except (OSError, ValueError):
         return float("inf")

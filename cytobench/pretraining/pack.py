@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,8 +26,8 @@ from cytobench.progress import Reporter
 
 Pixels = NDArray[np.uint8]
 
-_WORKERS = 4
-_AHEAD = 64  # images decoded ahead of the writer
+_WORKERS = min(16, os.cpu_count() or 2)
+_AHEAD = 256  # pieces cut ahead of the writer
 _MAY_FAIL = 0.01  # share of a source's images that may be unreadable
 
 COPIES, NEAR, BLANK, TISSUE, UNREADABLE, OUTSIDE = (
@@ -77,13 +78,13 @@ def pack(
     for listed in listings:
         tally = _Tally(left_out=Counter(closed.get(listed.name, {})))
         with reporter.task(f"packing {listed.name}", len(listed.pieces)) as step:
-            for cuts in _cut_all(listed.pieces, data, tally):
+            for pieces, cuts in _cut_all(listed.pieces, data, tally):
                 for cut in cuts:
                     if _belongs(cut, seen, tally, data.share):
                         digest.update(cut.digest)
                         writer.add([cut.picture])
                         tally.kept += 1
-                    step.advance()
+                step.advance(pieces)
         _refuse_broken(listed, tally)
         unreadable += tally.unreadable
         sources.append(Source(listed.name, listed.dataset, tally.kept, dict(tally.left_out)))
@@ -106,20 +107,31 @@ def prepare(image: images.RGB, piece: Piece, side: int) -> Pixels:
     return picture
 
 
-def _cut_all(pieces: Sequence[Piece], data: Data, tally: _Tally) -> Iterator[list[_Cut]]:
-    """Yield the cuts of one image after another, decoded in threads, in the pieces' order."""
+def _cut_all(pieces: Sequence[Piece], data: Data, tally: _Tally) -> Iterator[tuple[int, list[_Cut]]]:
+    """Yield how many pieces an image has and their cuts, image by image, decoded in threads."""
     by_image = [(image, list(mine)) for image, mine in groupby(pieces, key=lambda piece: piece.image)]
     with ThreadPoolExecutor(_WORKERS, thread_name_prefix="packing") as pool:
-        for at in range(0, len(by_image), _AHEAD):
-            batch = by_image[at : at + _AHEAD]
+        for batch in _in_batches(by_image):
             results = pool.map(lambda one: _cut_image(one[0], one[1], data), batch)
             for (image, mine), made in zip(batch, results, strict=True):
                 if isinstance(made, CytoBenchError):
                     tally.left_out[UNREADABLE] += len(mine)
                     tally.unreadable.append(f"{image}: {made}")
-                    yield []
+                    yield len(mine), []
                 else:
-                    yield made
+                    yield len(mine), made
+
+
+def _in_batches(by_image: Sequence[tuple[Path, list[Piece]]]) -> Iterator[list[tuple[Path, list[Piece]]]]:
+    """Yield images together that have some hundred pieces, so that few pictures wait in memory."""
+    batch: list[tuple[Path, list[Piece]]] = []
+    for one in by_image:
+        batch.append(one)
+        if sum(len(mine) for _, mine in batch) >= _AHEAD:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
 
 
 def _cut_image(image: Path, pieces: Sequence[Piece], data: Data) -> list[_Cut] | CytoBenchError:

@@ -22,7 +22,7 @@ Pixels = NDArray[np.uint8]
 
 DESCRIPTION = "pool.json"
 _FORMAT = 1
-_SHARD_BYTES = 256 * 2**20
+_SHARD_BYTES = 2**31  # each mapped shard keeps a file open
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
-from types import MappingProxyType, UnionType
+from types import MappingProxyType
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from cytobench.errors import UsageError
@@ -188,7 +188,7 @@ PRESETS: Mapping[str, Recipe] = MappingProxyType(
             network=Network("vit_tiny_patch16_224", drop_path=0.0),
             start=Start("fan-in", whiten_head=True),
             head=HeadShape(out_dim=1024, patch_out_dim=1024, hidden_dim=1024, norm_last_layer=True),
-            loss=Objective(patch_centre="masked"),
+            loss=Objective(patch_centre="masked", centring="sinkhorn"),
             masking=_STEADY,
             crops=MultiCrop(
                 global_size=80,
@@ -290,9 +290,10 @@ def differences(one: Mapping[str, Any], other: Mapping[str, Any], path: str = ""
 def check(recipe: Recipe) -> Recipe:
     """Return the recipe if its numbers can be trained with; raises UsageError that names a bad one."""
     crops, schedule, data, running = recipe.crops, recipe.schedule, recipe.data, recipe.running
+    head, loss, change = recipe.head, recipe.loss, recipe.augmentation
+    chances = [change.colour_p, change.grey_p, change.stain_p, *change.blur_p, *change.solarise_p]
     rules = [
         ("crops.global_count must be at least 2", crops.global_count >= 2),
-        ("loss.n_global must be crops.global_count", recipe.loss.n_global == crops.global_count),
         ("crops.local_count cannot be negative", crops.local_count >= 0),
         ("crops.global_scale must rise within 0..1", 0 < crops.global_scale[0] <= crops.global_scale[1] <= 1),
         ("crops.local_scale must rise within 0..1", 0 < crops.local_scale[0] <= crops.local_scale[1] <= 1),
@@ -314,8 +315,20 @@ def check(recipe: Recipe) -> Recipe:
             > 0,
         ),
         ("schedule.momentum must lie in 0..1", 0 <= schedule.momentum <= schedule.final_momentum <= 1),
+        ("schedule.clip cannot be negative", schedule.clip >= 0),
+        ("schedule.beta1 and beta2 must lie in 0..1, below 1", 0 <= schedule.beta1 < 1 > schedule.beta2 >= 0),
+        ("network.drop_path must lie in 0..1, below 1", 0 <= recipe.network.drop_path < 1),
+        ("head.out_dim and patch_out_dim must be at least 2", min(head.out_dim, head.patch_out_dim) >= 2),
+        ("head.hidden_dim and bottleneck_dim must be above 0", min(head.hidden_dim, head.bottleneck_dim) > 0),
+        ("loss.cls_weight and patch_weight cannot be negative", min(loss.cls_weight, loss.patch_weight) >= 0),
+        ("loss.sinkhorn_iterations must be at least 1", loss.sinkhorn_iterations >= 1),
+        ("augmentation.std must be above 0", min(change.std) > 0),
+        ("probabilities of augmentation must lie in 0..1", all(0 <= p <= 1 for p in chances)),
         ("data.batch must be at least 2", data.batch >= 2),
-        ("data.side must be at least 8", data.side >= 8),
+        ("data.side must be at least crops.global_size", data.side >= crops.global_size),
+        ("data.tile and window cannot be negative", min(data.tile, data.window) >= 0),
+        ("data.min_tissue must lie in 0..1", 0 <= data.min_tissue <= 1),
+        ("running.seed and readers cannot be negative", min(running.seed, running.readers) >= 0),
         ("data.share must lie above 0 and at most at 1", 0 < data.share <= 1),
         ("data.balance must lie in 0..1", 0 <= data.balance <= 1),
         ("data.near_duplicates must lie in 0..32", 0 <= data.near_duplicates <= 32),
@@ -343,7 +356,7 @@ def _fitting(wanted: Any, value: Any, *, where: str) -> Any:
         raise UsageError(f"{where} must be one of {', '.join(map(str, get_args(wanted)))}, not {value!r}.")
     if origin is tuple:
         return _fitting_tuple(get_args(wanted), value, where=where)
-    if origin in (dict, Mapping, UnionType) or (isinstance(origin, type) and issubclass(origin, Mapping)):
+    if origin in (dict, Mapping) or (isinstance(origin, type) and issubclass(origin, Mapping)):
         if isinstance(value, Mapping):
             return dict(value)
         raise UsageError(f"{where} must be a table, not {value!r}.")

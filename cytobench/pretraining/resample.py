@@ -35,15 +35,16 @@ def crop_matrix(start: Tensor, extent: Tensor, *, source: int, size: int, flip: 
 
 
 def resample(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """Return [v * b, c, s, s], crop-major: v crops of each of b images [b, c, h, w], clamped to 0..1.
+    """Return [v * b, c, s, s], crop-major: v crops of each of b images [b, h, w, c], clamped to 0..1.
 
-    rows: [v * b, s, h]; columns: [v * b, s, w].
+    rows: [v * b, s, h]; columns: [v * b, s, w]. Rows of all channels are one product.
     """
-    b = images.shape[0]
-    crops = [
-        rows[at : at + b, None] @ images @ columns[at : at + b, None].transpose(-1, -2)
-        for at in range(0, rows.shape[0], b)
-    ]
+    b, height, width, channels = images.shape
+    flat = images.reshape(b, height, width * channels)
+    crops = []
+    for at in range(0, rows.shape[0], b):
+        tall = (rows[at : at + b] @ flat).view(b, -1, width, channels).permute(0, 3, 1, 2)
+        crops.append(tall @ columns[at : at + b, None].transpose(-1, -2))
     return torch.cat(crops).clamp_(0.0, 1.0)
 
 

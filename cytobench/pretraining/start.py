@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
 
@@ -24,14 +26,16 @@ def draw_by_fan_in(model: IBOT, seed: int) -> None:
 
 
 @torch.no_grad()
-def whiten_head(model: IBOT, crops: Tensor) -> None:
+def whiten_head(model: IBOT, crops: Iterable[Tensor]) -> None:
     """Set the head's first layer so that class tokens of `crops` have mean 0 and deviation 1 before it.
 
-    crops: normalised global crops [n, 3, s, s]. The same network with other units: nothing is added to it.
+    crops: normalised global crops, batches [n, 3, s, s]. The same network with other units: nothing is added
+    to it. Dimensions that hardly vary are not blown up beyond ten times the usual.
     """
-    cls = model.teacher.backbone([Crops(crops)])[0].cls.float()
+    cls = torch.cat([model.teacher.backbone([Crops(part)])[0].cls.float() for part in crops])
     first = model.student.head.mlp[0]
     assert isinstance(first, nn.Linear)
-    first.weight.div_(cls.std(dim=0).clamp(min=1e-6))
+    deviation = cls.std(dim=0)
+    first.weight.div_(deviation.clamp(min=max(0.1 * float(deviation.median()), 1e-6)))
     first.bias.sub_(first.weight @ cls.mean(dim=0))
     model.copy_to_teacher()

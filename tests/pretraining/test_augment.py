@@ -46,7 +46,7 @@ def test_a_crop_by_matrices_is_torchvisions_antialiased_bicubic_crop(size: int) 
     stay = torch.zeros(12, dtype=torch.bool)
     rows = crop_matrix(torch.tensor(top), torch.tensor(height), source=96, size=size, flip=stay)
     columns = crop_matrix(torch.tensor(left), torch.tensor(width), source=96, size=size, flip=stay)
-    made = resample(images, rows, columns)
+    made = resample(images.permute(0, 2, 3, 1), rows, columns)
     for i in range(12):
         box = [int(part[i]) for part in (top, left, height, width)]
         wanted = tv.resized_crop(images[i], *box, [size, size], InterpolationMode.BICUBIC, antialias=True)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import csv
+import signal
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import filelock
 import numpy as np
 import pytest
 import torch
@@ -15,16 +18,18 @@ from PIL import Image
 
 from cytobench.cards import BackboneCard, read_card
 from cytobench.errors import PretrainingError, StoreError, UsageError, WeightsError
-from cytobench.pretraining import checkpoint, engine, memory
+from cytobench.pretraining import checkpoint, engine, memory, optim
 from cytobench.pretraining.build import make_model
 from cytobench.pretraining.distributed import Process
 from cytobench.pretraining.engine import Run, train
 from cytobench.pretraining.ibot import IBOT
+from cytobench.pretraining.meter import flops_per_image
 from cytobench.pretraining.neighbours import Labelled, knn_accuracy
 from cytobench.pretraining.pack import pack
 from cytobench.pretraining.pool import Pool
 from cytobench.pretraining.recipe import Data, Recipe, check, override, preset
 from cytobench.pretraining.sources import list_folder
+from cytobench.pretraining.stepper import uses_bfloat16
 from cytobench.pretraining.watch import collapse
 from cytobench.progress import SilentReporter
 
@@ -129,8 +134,9 @@ def test_broken_numbers_stop_at_the_last_good_checkpoint_and_name_the_step(
         return losses | {"total": losses["total"] * (float("nan") if broken.calls == 2 else 1.0)}  # type: ignore[attr-defined]
 
     broken.calls = 0  # type: ignore[attr-defined]
+    monkeypatch.setattr(engine, "flops_per_image", lambda _: 0.0)  # it runs the network too
     monkeypatch.setattr(IBOT, "forward", broken)
-    with pytest.raises(PretrainingError, match=r"loss of step 5 is no number.*checkpoint is of step 3"):
+    with pytest.raises(PretrainingError, match=r"The loss .*of step 5 is no number.*checkpoint is of step 3"):
         train(run(pool, tmp_path / "run"), QUIET)
     kept = weights(tmp_path / "run")
     assert kept["position"]["step"] == 3
@@ -329,7 +335,113 @@ def test_low_precision_is_for_devices_that_are_fast_at_it(monkeypatch: pytest.Mo
     auto = replace(tiny(), running=replace(tiny().running, precision="auto"))
     cpu = torch.device("cpu")
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True, raising=False)
-    assert engine.low_precision(auto, cpu)
+    assert uses_bfloat16(auto, cpu)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False, raising=False)
-    assert not engine.low_precision(auto, cpu)
-    assert engine.low_precision(replace(auto, running=replace(auto.running, precision="bf16")), cpu)
+    assert not uses_bfloat16(auto, cpu)
+    assert uses_bfloat16(replace(auto, running=replace(auto.running, precision="bf16")), cpu)
+
+
+def test_a_broken_gradient_is_found_before_it_reaches_a_checkpoint(
+    tmp_path: Path, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loss of the step is sound, its gradient is not: the weights behind it must not be kept."""
+    train(run(pool, tmp_path / "run", stop_after=3), QUIET)
+    plain = optim.clip_each
+    calls = iter(range(10))
+
+    def clip(parameters: Any, limit: float) -> torch.Tensor:
+        held = list(parameters)
+        if next(calls) == 2:
+            held[0].grad.fill_(float("nan"))
+        return plain(held, limit)
+
+    monkeypatch.setattr(optim, "clip_each", clip)
+    with pytest.raises(PretrainingError, match=r"gradient of step 6 is no number.*checkpoint is of step 3"):
+        train(run(pool, tmp_path / "run"), QUIET)
+    kept = weights(tmp_path / "run")
+    assert kept["position"]["step"] == 3
+    assert all(torch.isfinite(value).all() for value in kept["teacher"].values())
+
+
+def test_a_kill_between_weights_and_checkpoint_leaves_no_old_weights(
+    tmp_path: Path, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "run"
+    monkeypatch.setattr(checkpoint, "save", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        train(run(pool, folder), QUIET)
+    assert not (folder / checkpoint.NAME).exists()
+    monkeypatch.undo()
+    train(run(pool, folder), QUIET)
+    assert "step 6" in read_card(BackboneCard, folder / "card.toml").title
+    (folder / "card.toml").unlink()
+    train(run(pool, folder), QUIET)
+    assert "step 6" in read_card(BackboneCard, folder / "card.toml").title
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits the size of files as Linux does")
+def test_a_disk_that_fills_up_in_the_middle_of_a_checkpoint_is_said(tmp_path: Path, pool: Pool) -> None:
+    """With a real limit on the size of files, not a pretended error."""
+    import resource
+
+    folder = tmp_path / "run"
+    train(run(pool, folder, stop_after=3), QUIET)
+    before = (folder / checkpoint.NAME).read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) * 2 // 3, limits[1]))
+        with pytest.raises(StoreError, match="No space is left"):
+            train(run(pool, folder), QUIET)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert (folder / checkpoint.NAME).read_bytes() == before
+
+
+def test_other_pictures_than_before_are_refused(tmp_path: Path, pool: Pool, draw_cells: Draw) -> None:
+    train(run(pool, tmp_path / "run", stop_after=3), QUIET)
+    listed = list_folder(draw_cells(tmp_path / "others", 20, seed=5), Data(side=40))
+    other = pack([listed], Data(side=40), tmp_path / "pool2", closed={}, facts={}, reporter=QUIET)
+    with pytest.raises(UsageError, match="was trained on other pictures"):
+        train(run(other, tmp_path / "run"), QUIET)
+
+
+def test_two_calls_do_not_train_in_one_folder_and_leftovers_are_cleared(tmp_path: Path, pool: Pool) -> None:
+    folder = tmp_path / "run"
+    wanted = run(pool, folder, stop_after=2)
+    (folder / ".checkpoint.pth.123-abcd.tmp").write_bytes(b"half")
+    with filelock.FileLock(folder / ".lock"), pytest.raises(UsageError, match="Another process trains in"):
+        train(wanted, QUIET)
+    train(wanted, QUIET)
+    assert not [path.name for path in folder.iterdir() if path.name.startswith(".")]
+
+
+def test_a_whitened_head_sees_differences_at_once(pool: Pool, tmp_path: Path) -> None:
+    """Before the first layer class tokens have mean 0 and deviation 1; the network behind is untouched."""
+    recipe = tiny(start={"whiten_head": True}, data={"batch": 8})
+    began: list[IBOT] = []
+    training = engine._Training(run(pool, tmp_path / "run", recipe), QUIET)
+    began.append(training.model)
+    plain = make_model(recipe)
+    for name, value in plain.teacher.backbone.state_dict().items():
+        assert torch.equal(training.model.teacher.backbone.state_dict()[name], value)
+    from cytobench.pretraining.augment import make_crops
+    from cytobench.pretraining.loader import Batches, Share
+    from cytobench.pretraining.masked_vit import Crops
+
+    batches = Batches(pool, recipe, Share(), patch_size=8, pin=False)
+    parts = [batches.make(step) for step in range(32)]
+    kind = batches.kinds[0]
+    crops = torch.cat([make_crops(one.pixels, one.draws[0], kind, recipe.augmentation) for one in parts])
+    first, before = training.model.student.head.mlp[0], plain.student.head.mlp[0]
+    with torch.no_grad():
+        cls = training.model.teacher.backbone([Crops(crops)])[0].cls
+        wanted = before((cls - cls.mean(0)) / cls.std(0))
+        torch.testing.assert_close(first(cls), wanted, rtol=1e-3, atol=1e-3)
+
+
+def test_flops_are_those_of_the_formula_for_a_plain_vit() -> None:
+    """Facts of the field: ViT-S/16 with 2 + 10 crops needs about 126 GFLOP an image in a lean step."""
+    recipe = check(override(preset("cytofm-vits16"), {"loss": {"patch_centre": "masked"}}, where="test"))
+    assert flops_per_image(recipe) / 1e9 == pytest.approx(122, rel=0.06)

@@ -28,7 +28,16 @@ RECIPE = check(
             "head": {"out_dim": 256, "patch_out_dim": 256, "hidden_dim": 128, "bottleneck_dim": 64},
             "crops": {"global_size": 32, "local_size": 16, "local_count": 2},
             "masking": {"exact": False},
-            "augmentation": {"blur_p": [0.0, 0.0, 0.0], "stain": "none"},
+            # what views share is what is learnt: colour says nothing here, so views must not share it
+            "augmentation": {
+                "brightness": 0.5,
+                "contrast": 0.5,
+                "saturation": 0.5,
+                "hue": 0.5,
+                "grey_p": 0.2,
+                "stain_sigma": 0.2,
+                "blur_p": [0.0, 0.0, 0.0],
+            },
             "schedule": {"epochs": 6, "epoch_steps": 100, "lr": 8e-3, "warmup_epochs": 1, "momentum": 0.99},
             "data": {"batch": 32, "side": 32},
             "running": {"log_steps": 50, "precision": "fp32", "compile": "no", "checkpoint_steps": 10_000},
