@@ -193,24 +193,26 @@ PRESETS: Mapping[str, Recipe] = MappingProxyType(
             crops=MultiCrop(
                 global_size=80,
                 global_scale=(0.5, 1.0),
-                local_count=2,
-                local_size=48,
-                local_scale=(0.2, 0.6),
+                local_count=4,
+                local_size=32,
+                local_scale=(0.1, 0.5),
             ),
-            augmentation=Augmentation(brightness=0.2, contrast=0.2, saturation=0.1, hue=0.02, grey_p=0.0),
+            augmentation=Augmentation(
+                brightness=0.4, contrast=0.4, saturation=0.3, hue=0.15, grey_p=0.2, stain_sigma=0.15
+            ),
             schedule=Schedule(
-                epochs=36,
+                epochs=54,
                 epoch_steps=50,
-                lr=4e-3,
-                warmup_epochs=2,
+                lr=6e-3,
+                warmup_epochs=3,
                 final_weight_decay=0.2,
-                momentum=0.97,
+                momentum=0.98,
                 temperature=0.04,
                 patch_temperature=0.04,
                 temperature_epochs=0,
             ),
             data=Data(batch=64, side=128),
-            running=Running(checkpoint_steps=100, log_steps=10, knn_steps=150),
+            running=Running(checkpoint_steps=150, log_steps=25, knn_steps=150),
         ),
     }
 )
