@@ -60,7 +60,9 @@ class Batches:
         self._padded = padded
         self.kinds: tuple[CropKind, ...] = kinds_of(recipe.crops, recipe.augmentation)
         sizes = [source.images for source in pool.sources]
-        self._sampler = Sampler(sizes, balance=recipe.data.balance, seed=recipe.running.seed)
+        together = 1 if recipe.data.mixed else recipe.data.batch
+        balance, seed = recipe.data.balance, recipe.running.seed
+        self._sampler = Sampler(sizes, balance=balance, seed=seed, together=together)
         self._grid = (recipe.crops.global_size // patch_size,) * 2
 
     def make(self, step: int) -> Batch:

@@ -87,7 +87,9 @@ class Data:
     each box of a manifest (0: the task's own, or the box's longer side); min_tissue: least share of pixels
     that are neither glass nor black; near_duplicates: bits of 256 by which two pictures must differ for both
     to stay (0: only exact copies go); share: which part of the pictures is kept, chosen by their content;
-    balance: 0 draws sources by their sizes, 1 all alike.
+    balance: 0 draws sources by their sizes, 1 all alike; mixed: whether one batch holds pictures of several
+    sources. Where sources look very different, telling them apart is all that a short run learns from mixed
+    batches; with one source a batch (and Sinkhorn, which balances within the batch) it must look closer.
     """
 
     batch: int = 256
@@ -98,6 +100,7 @@ class Data:
     near_duplicates: int = 16
     share: float = 1.0
     balance: float = 0.5
+    mixed: bool = True
 
 
 @dataclass(frozen=True)
@@ -211,7 +214,7 @@ PRESETS: Mapping[str, Recipe] = MappingProxyType(
                 patch_temperature=0.04,
                 temperature_epochs=0,
             ),
-            data=Data(batch=64, side=128),
+            data=Data(batch=64, side=128, mixed=False),
             running=Running(checkpoint_steps=150, log_steps=25, knn_steps=150),
         ),
     }

@@ -20,10 +20,11 @@ class Sampler:
     """An endless order of images: each source is gone through in a new order at every pass.
 
     sizes: images in each source, which lie one after another; balance: 0 draws sources by their sizes, 1 all
-    alike, in between by size to the power 1 - balance. Raises ValueError without any image.
+    alike, in between by size to the power 1 - balance; together: this many draws in a row are of one source.
+    Raises ValueError without any image.
     """
 
-    def __init__(self, sizes: Sequence[int], *, balance: float, seed: int) -> None:
+    def __init__(self, sizes: Sequence[int], *, balance: float, seed: int, together: int = 1) -> None:
         if not sizes or min(sizes) < 1:
             raise ValueError("every source needs at least one image")
         self.sizes = tuple(sizes)
@@ -32,7 +33,8 @@ class Sampler:
         weights = np.asarray(sizes, dtype=np.float64) ** (1.0 - balance)
         self.shares = weights / weights.sum()
         self._quota = _apportion(self.shares, _PERIOD)
-        self._merged = balance == 0.0
+        self._merged = balance == 0.0 and together == 1
+        self._together = together
         self._permutation = lru_cache(maxsize=2 * len(sizes) + 2)(self._draw_permutation)
 
     def take(self, start: int, count: int) -> Ints:
@@ -41,7 +43,8 @@ class Sampler:
         if self._merged:  # one order through all images: no source ever runs ahead
             return self._in_order(draws, -1, sum(self.sizes))
         rows = np.empty(count, dtype=np.int64)
-        source, turn = self._whose(draws)
+        source, turn = self._whose(draws // self._together)
+        turn = turn * self._together + draws % self._together
         for s, size in enumerate(self.sizes):
             mine = source == s
             if mine.any():

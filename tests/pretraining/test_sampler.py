@@ -43,6 +43,18 @@ def test_sources_have_their_shares_and_are_each_gone_through_without_replacement
         assert sampler.shares == pytest.approx([1 / 3] * 3)
 
 
+def test_batches_of_one_source_each_keep_shares_and_passes() -> None:
+    sampler = Sampler(SIZES, balance=0.5, seed=0, together=8)
+    rows = sampler.take(0, 8 * 3 * 1024)
+    source = np.searchsorted(np.cumsum(SIZES), rows, side="right").reshape(-1, 8)
+    assert (source == source[:, :1]).all()
+    for s, share in enumerate(sampler.shares):
+        assert (source[:, 0] == s).mean() == pytest.approx(share, abs=0.001)
+    mine = rows[(rows >= 50) & (rows < 450)]
+    assert all(len(set(one)) == 400 for one in mine[: len(mine) // 400 * 400].reshape(-1, 400))
+    np.testing.assert_array_equal(sampler.take(8 * 100 + 3, 20), rows[8 * 100 + 3 : 8 * 100 + 23])
+
+
 def test_another_seed_is_another_order_and_an_empty_source_is_refused() -> None:
     one, other = (Sampler(SIZES, balance=0.5, seed=seed).take(0, 100) for seed in (0, 1))
     assert (one != other).any()
