@@ -88,8 +88,8 @@ class Data:
     that are neither glass nor black; near_duplicates: bits of 256 by which two pictures must differ for both
     to stay (0: only exact copies go); share: which part of the pictures is kept, chosen by their content;
     balance: 0 draws sources by their sizes, 1 all alike; mixed: whether one batch holds pictures of several
-    sources. Where sources look very different, telling them apart is all that a short run learns from mixed
-    batches; with one source a batch (and Sinkhorn, which balances within the batch) it must look closer.
+    sources. Telling very different sources apart is the first thing a run learns from mixed batches; with one
+    source a batch (and Sinkhorn, which balances within the batch) it must look closer from the start.
     """
 
     batch: int = 256
@@ -186,7 +186,7 @@ PRESETS: Mapping[str, Recipe] = MappingProxyType(
             schedule=Schedule(epochs=200, epoch_steps=312),
             data=Data(batch=512),
         ),
-        # Small crops, few of them, a small head and a quick start: for a laptop and thousands of steps.
+        # Small crops, few of them, a small head and a quick start: for a laptop and minutes, not days.
         "cytofm-vitti16": Recipe(
             network=Network("vit_tiny_patch16_224", drop_path=0.0),
             start=Start("fan-in", whiten_head=True),
@@ -204,7 +204,7 @@ PRESETS: Mapping[str, Recipe] = MappingProxyType(
                 brightness=0.4, contrast=0.4, saturation=0.3, hue=0.15, grey_p=0.2, stain_sigma=0.15
             ),
             schedule=Schedule(
-                epochs=54,
+                epochs=12,
                 epoch_steps=50,
                 lr=6e-3,
                 warmup_epochs=3,
@@ -214,8 +214,8 @@ PRESETS: Mapping[str, Recipe] = MappingProxyType(
                 patch_temperature=0.04,
                 temperature_epochs=0,
             ),
-            data=Data(batch=64, side=128, mixed=False),
-            running=Running(checkpoint_steps=150, log_steps=25, knn_steps=150),
+            data=Data(batch=64, side=128),
+            running=Running(checkpoint_steps=50, log_steps=10, knn_steps=50),
         ),
     }
 )
