@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 import importlib
+import os
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -87,19 +89,37 @@ class Registry:
 def import_beside(name: str, card: Path | None) -> ModuleType:
     """Import the module `name` that the card file refers to; one in the card's plugin folder is found too.
 
-    Raises ImportError, and whatever the module itself raises.
+    Such a module is known by its folder, so that two plugins may each have one of the same name. Raises
+    ImportError, and whatever the module itself raises.
     """
     try:
-        return importlib.import_module(name)
+        return importlib.import_module(name)  # first, so that a plugin can never replace a package
     except ModuleNotFoundError as error:
         if card is None or error.name != name.split(".")[0]:
             raise
-    folder = str(card.parent.parent)
-    sys.path.append(folder)  # last, so that a plugin can never replace an installed package
+    return _import_from(card.parent.parent.resolve(), name)
+
+
+def _import_from(folder: Path, name: str) -> ModuleType:
+    """Import a module of a plugin folder under a name that no other folder's module has."""
+    own = f"_cytobench_plugin_{hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]}"
+    if own not in sys.modules:
+        package = ModuleType(own)
+        package.__path__ = [str(folder)]
+        sys.modules[own] = package
+    before = set(sys.modules)
+    sys.path.append(str(folder))  # for what the module imports from beside itself
     try:
-        return importlib.import_module(name)
+        return importlib.import_module(f"{own}.{name}")
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").removeprefix(f"{own}.")
+        raise ModuleNotFoundError(f"No module named '{missing}'", name=missing) from error
     finally:
-        sys.path.remove(folder)
+        sys.path.remove(str(folder))
+        for beside in set(sys.modules) - before:
+            file = getattr(sys.modules[beside], "__file__", None)
+            if not beside.startswith(own) and file and Path(file).is_relative_to(folder):
+                del sys.modules[beside]
 
 
 def shipped_root() -> Path:

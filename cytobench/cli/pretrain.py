@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cytobench.cli.options import DataOption, HomeOption, PluginOption, load_registry, places
+from cytobench.cli.options import DataOption, HomeOption, PluginOption, load_registry, places, writing
 from cytobench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -16,8 +17,9 @@ if TYPE_CHECKING:
 
     from cytobench.pretraining.distributed import Process
     from cytobench.pretraining.engine import Outcome
+    from cytobench.pretraining.pool import Pool
     from cytobench.pretraining.recipe import Recipe
-    from cytobench.pretraining.session import Surroundings
+    from cytobench.pretraining.session import Request, Surroundings
     from cytobench.progress import Reporter
 
 PresetOption = Annotated[
@@ -25,7 +27,8 @@ PresetOption = Annotated[
     typer.Option(
         "--preset",
         metavar="NAME",
-        help="cytofm-vitb16, cytofm-vits16, cytofm-vitti16 (laptop) or ibot-imagenet-vits16.",
+        help="cytofm-vitti16 (small crops, for a laptop), cytofm-vits16, cytofm-vitb16 (CytoFM's "
+        "architecture), or ibot-imagenet-vits16 (iBOT's published recipe).",
     ),
 ]
 ImagesOption = Annotated[
@@ -60,7 +63,9 @@ def pretrain(
     init: Annotated[
         str,
         typer.Option(
-            metavar="NAME|FILE", help="Begin with a backbone's weights or a checkpoint.", show_default=False
+            metavar="NAME|FILE",
+            help="Begin with a backbone's weights or a checkpoint; the card then names them.",
+            show_default=False,
         ),
     ] = "",
     knn: Annotated[
@@ -98,24 +103,21 @@ def pretrain(
 
     torchrun --nproc-per-node 8 -m cytobench pretrain --preset cytofm-vits16 --images run2/pool --out run3
     """
-    from cytobench.pretraining import session
+    from cytobench.pretraining import supply
     from cytobench.pretraining.distributed import Process, together, wait_for_all
+    from cytobench.pretraining.session import Request
 
-    recipe = _recipe(preset, config, settings)
+    recipe = recipe_of(preset, config, settings)
     process = Process.of_environment(os.environ)
     where = _device(device, process)
     reporter = _reporter(process)
     around = _surroundings(home, data, plugin, reporter)
-    request = session.Request(preset, recipe, tuple(images), tuple(knn or ()), init)
+    request = Request(preset, recipe, tuple(images), tuple(knn or ()), init)
     out = out.expanduser()
     with together(process, where):
-        if process.is_first:
-            if not resume and (out / session.REQUEST).exists():
-                raise UsageError(f"{out} holds a run already: give another --out, or leave --no-resume away.")
-            session.open_run(out, request)
-            session.find_or_make_pool(out, request, around)
+        pool = _ready(out, request, around, resume=resume) if process.is_first else None
         wait_for_all()
-        pool = session.find_or_make_pool(out, request, around)
+        pool = pool or supply.find_or_make_pool(out, request, around)
         if pack_only:
             reporter.say(f"Packed: {len(pool):,} pictures of {pool.side} px in {pool.folder}")
             return
@@ -136,58 +138,74 @@ def views(
     augmentation: Annotated[
         str, typer.Option(metavar="NAME", help="cyto or ibot-imagenet, instead of the preset's.")
     ] = "",
+    data: DataOption = None,
+    home: HomeOption = None,
+    plugin: PluginOption = None,
 ) -> None:
     """Draw a contact sheet of pictures and the augmented crops a network would be shown of them.
 
+    Of a data set only what pretraining may read is drawn, and nothing whose licence forbids showing it.
+
     [dim]Example:[/dim]  cytobench views --images my/cells --preset cytofm-vitb16 --out views.png
     """
-    import numpy as np
-
-    from cytobench.images import decode
-    from cytobench.pretraining.pack import prepare
+    from cytobench.cli.console import ConsoleReporter
     from cytobench.pretraining.recipe import AUGMENTATIONS
     from cytobench.pretraining.sheet import views_sheet
-    from cytobench.pretraining.sources import list_folder
+    from cytobench.pretraining.shown import pictures_of
 
-    recipe = _recipe(preset, config, settings)
+    recipe = recipe_of(preset, config, settings)
     if augmentation and augmentation not in AUGMENTATIONS:
         raise UsageError(f"There is no augmentation '{augmentation}'; there are {', '.join(AUGMENTATIONS)}.")
     change = AUGMENTATIONS[augmentation] if augmentation else recipe.augmentation
-    pieces = [piece for one in images for piece in list_folder(Path(one).expanduser(), recipe.data).pieces]
-    step = max(1, len(pieces) // count)
-    shown = pieces[::step][:count]
-    pictures = np.stack([prepare(decode(piece.image), piece, recipe.data.side) for piece in shown])
-    path = views_sheet(pictures, recipe.crops, change, out, seed=seed)
-    typer.echo(f"Written: {path} ({len(shown)} pictures and their crops)")
+    around = _surroundings(home, data, plugin, ConsoleReporter())
+    pictures = pictures_of(images, recipe.data, around, count=count)
+    out = out.expanduser()
+    with writing(out):
+        views_sheet(pictures, recipe.crops, change, out, seed=seed)
+    typer.echo(f"Written: {out} ({len(pictures)} pictures and their crops)")
 
 
-def _recipe(preset: str, config: Path | None, settings: list[str] | None) -> Recipe:
+def recipe_of(preset: str, config: Path | None, settings: list[str] | None) -> Recipe:
     """Return the preset with the file's settings over it, and those of --set over both."""
     from cytobench.pretraining import recipe as recipes
 
     recipe = recipes.preset(preset)
     if config is not None:
-        recipe = recipes.override(recipe, recipes.read_overrides(config), where=str(config))
-    for one in settings or []:
-        recipe = recipes.override(recipe, _setting(one), where=f"--set {one}")
+        path = config.expanduser()
+        recipe = recipes.override(recipe, recipes.read_overrides(path), where=str(path))
+    if settings:
+        recipe = recipes.override(recipe, _merged(settings), where="--set")
     return recipes.check(recipe)
 
 
-def _setting(text: str) -> dict[str, Any]:
-    """Return `a.b=value` as nested tables; a value that is no TOML is taken as text."""
+def _merged(settings: list[str]) -> dict[str, Any]:
+    """Return all of --set as nested tables, so that settings that hold only together can be given."""
+    merged: dict[str, Any] = {}
+    for one in settings:
+        path, value = _setting(one)
+        table = merged
+        for key in path[:-1]:
+            table = table.setdefault(key, {})
+            if not isinstance(table, dict):
+                raise UsageError(
+                    f"--set {one}: another --set gives '{key}' a value of its own; leave one out."
+                )
+        table[path[-1]] = value
+    return merged
+
+
+def _setting(text: str) -> tuple[list[str], Any]:
+    """Return the keys and the value of `a.b=value`; a value that is no TOML is taken as text."""
     import tomllib
 
     key, equals, value = text.partition("=")
-    if not equals or not key.strip():
+    path = [part.strip() for part in key.split(".")]
+    if not equals or not all(path):
         raise UsageError(f"--set {text}: write KEY=VALUE, such as schedule.epochs=20.")
     try:
-        return tomllib.loads(f"{key.strip()} = {value.strip()}")
+        return path, tomllib.loads(f"value = {value.strip()}")["value"]
     except tomllib.TOMLDecodeError:
-        quoted = value.strip().replace("\\", "\\\\").replace('"', '\\"')
-        try:
-            return tomllib.loads(f'{key.strip()} = "{quoted}"')
-        except tomllib.TOMLDecodeError as error:
-            raise UsageError(f"--set {text}: write KEY=VALUE, such as schedule.epochs=20.") from error
+        return path, value.strip()
 
 
 def _device(wanted: str, process: Process) -> torch.device:
@@ -218,15 +236,33 @@ def _surroundings(
     from cytobench.pretraining.session import Surroundings
 
     where = places(home, data)
-    return Surroundings(lambda: load_registry(plugin), where.data, where.home, reporter)
+    registry = functools.cache(lambda: load_registry(plugin))
+    return Surroundings(registry, where.data, where.home, reporter, plugins=bool(plugin), memory={})
+
+
+def _ready(out: Path, request: Request, around: Surroundings, *, resume: bool) -> Pool:
+    """Open the run's folder, find the weights it begins with, and pack its pool: once, before all others."""
+    from cytobench.pretraining import begin, session, supply
+
+    if not resume and session.has_begun(out):
+        raise UsageError(f"{out} holds a run already: give another --out, or leave --no-resume away.")
+    session.open_run(out, request)
+    if request.init and not session.has_begun(out):
+        origin = begin.find_weights(request.init, around).origin
+        session.record(out, began_with=begin.origin_as_dict(origin))
+    pool = supply.find_or_make_pool(out, request, around)
+    session.tie_to_pool(out, pool)
+    return pool
 
 
 def _train(
-    request: Any, out: Path, device: torch.device, process: Process, around: Surroundings, pool: Any
+    request: Request, out: Path, device: torch.device, process: Process, around: Surroundings, pool: Pool
 ) -> Outcome:
-    from cytobench.pretraining import session
+    from cytobench.pretraining import begin, labelled, session
     from cytobench.pretraining.engine import Run, train
+    from cytobench.pretraining.export import Facts, card_name
 
+    origin = begin.origin_from_dict(session.recorded(out).get("began_with"))
     return train(
         Run(
             recipe=request.recipe,
@@ -234,9 +270,10 @@ def _train(
             folder=out,
             device=device,
             process=process,
-            labelled=session.labelled_of(pool, request),
+            labelled=labelled.labelled_of(pool, request, around),
             preset=request.preset,
-            prepare=session.begin_with(request.init, around),
+            prepare=begin.begin_with(request.init, around),
+            facts=Facts(card_name(out), began_with=origin),
         ),
         around.reporter,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import warnings
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,13 +25,16 @@ from cytobench.datasets import (
 from cytobench.datasets.bags import cut_bags, refuse_torn_bags
 from cytobench.datasets.sealing import split_sealed
 from cytobench.datasets.tiles import expand_tiles
-from cytobench.errors import CardError, DataError, MissingDataError
+from cytobench.errors import CardError, CytoBenchError, DataError, MissingDataError
 from cytobench.progress import Reporter, SilentReporter
 
 if TYPE_CHECKING:
     from cytobench.datasets import Reader
 
-__all__ = ["TaskData", "available_tasks", "load_task"]
+__all__ = ["RawTables", "TaskData", "available_tasks", "load_task"]
+
+RawTables = dict[Hashable, tuple[pl.DataFrame, list[str]] | CytoBenchError]
+"""What readers returned, or why they could not, by reader, place and options."""
 
 _FEW = 10
 _FRONT = ("sample", "image", "box", "label", "group", "bag", "split", "mpp")
@@ -92,43 +95,81 @@ class Shares:
 
 
 def read_shares(
-    card: TaskCard, *, data_dirs: Sequence[Path], home: Path, reporter: Reporter | None = None
+    card: TaskCard,
+    *,
+    data_dirs: Sequence[Path],
+    home: Path,
+    reporter: Reporter | None = None,
+    root: Path | None = None,
+    memory: RawTables | None = None,
 ) -> Shares:
-    """Read the data of `card` and part them as its sealing says; raises what `load_task` raises."""
-    raw, said = _read(card, data_dirs, home, reporter or SilentReporter())
+    """Read the data of `card` and part them as its sealing says; raises what `load_task` raises.
+
+    root: the known data set's folder, instead of the first one below `data_dirs`; memory: tables of earlier
+    calls, used and added to, so that tasks of one data set read it once.
+    """
+    quiet = reporter or SilentReporter()
+    raw, heard = _read(card, _source(card, data_dirs, home, quiet, root), {} if memory is None else memory)
+    said = list(heard)
     labelled, classes = _labelled(card, raw, said)
     kept, sealed = split_sealed(_grouped(card, labelled), card.sealing, where=card.name)
     return Shares(kept, sealed, classes, tuple(said))
 
 
-def _read(
-    card: TaskCard, data_dirs: Sequence[Path], home: Path, reporter: Reporter
-) -> tuple[pl.DataFrame, list[str]]:
-    """Return the reader's manifest, and what it warned of."""
+@dataclass(frozen=True)
+class _Source:
+    """A reader, what it reads, and its options."""
+
+    reader: Reader
+    root: Path
+    options: Mapping[str, object]
+
+
+def _source(
+    card: TaskCard, data_dirs: Sequence[Path], home: Path, reporter: Reporter, root: Path | None
+) -> _Source:
     options = dict(card.options)
     if not isinstance(card.dataset, str):
-        reader = import_function(f"cytobench.datasets.{card.dataset.format}:read")
-        root = source_path(card)
         if card.dataset.format == "table":
             options |= {"columns": card.dataset.columns, "outside": card.dataset.outside}
         elif card.dataset.columns:
             raise CardError(f'{_name(card)}: columns belong to a dataset with format = "table": remove them.')
-    elif card.dataset in DATASETS:
-        reader = import_function(DATASETS[card.dataset].reader)
-        root = _root(card, DATASETS[card.dataset].name, data_dirs, home, reporter)
+        reader = import_function(f"cytobench.datasets.{card.dataset.format}:read")
+        return _Source(reader, source_path(card), options)
+    if card.dataset in DATASETS:
+        reader, name = import_function(DATASETS[card.dataset].reader), DATASETS[card.dataset].name
     elif ":" in card.dataset:
-        reader = import_function(card.dataset, card.source)
-        root = _root(card, card.name, data_dirs, home, reporter)
+        reader, name = import_function(card.dataset, card.source), card.name
     else:
         near = difflib.get_close_matches(card.dataset, DATASETS, n=1)
         hint = f"did you mean '{near[0]}'?" if near else "see `cytobench list datasets`."
         raise CardError(f"{_name(card)}: there is no data set named '{card.dataset}'; {hint}")
-    _require_options(card, reader, options)
+    return _Source(reader, root or _root(card, name, data_dirs, home, reporter), options)
+
+
+def _read(card: TaskCard, source: _Source, memory: RawTables) -> tuple[pl.DataFrame, list[str]]:
+    """Return the reader's manifest, and what it warned of; raises again what an earlier call raised."""
+    _require_options(card, source.reader, source.options)
+    key = (source.reader, source.root, repr(sorted(source.options.items())))
+    if key not in memory:
+        try:
+            memory[key] = _call(source)
+        except CytoBenchError as error:
+            memory[key] = error
+    found = memory[key]
+    if isinstance(found, CytoBenchError):
+        raise found
+    if found[0].is_empty():
+        raise DataError(
+            f"{source.root} holds no image of the task '{card.name}': unpack the download there again."
+        )
+    return found
+
+
+def _call(source: _Source) -> tuple[pl.DataFrame, list[str]]:
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always")
-        table = manifest.conform(reader(root, **options))
-    if table.is_empty():
-        raise DataError(f"{root} holds no image of the task '{card.name}': unpack the download there again.")
+        table = manifest.conform(source.reader(source.root, **source.options))
     return table, [str(one.message) for one in heard if issubclass(one.category, DataWarning)]
 
 
@@ -151,7 +192,7 @@ def _root(card: TaskCard, name: str, data_dirs: Sequence[Path], home: Path, repo
     )
 
 
-def _require_options(card: TaskCard, reader: Reader, options: dict[str, object]) -> None:
+def _require_options(card: TaskCard, reader: Reader, options: Mapping[str, object]) -> None:
     known = [name for name in inspect.signature(reader).parameters if name != "root"]
     unknown = [name for name in options if name not in known]
     if unknown:

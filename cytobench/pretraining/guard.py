@@ -1,52 +1,54 @@
 """What pretraining may not read: everything evaluation uses, by content and by group.
 
-A task's card opens nothing (`pretrain = "never"`) or its sealed share. Of a data set whose images are at
-hand, every file that no card opens is closed, also unlabelled ones and copies under other names: files are
-compared by the SHA-256 of their bytes, so a copied folder is no way round.
+Files are compared by the SHA-256 of their bytes, so a copied folder is no way round. `examine` fills a guard.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cytobench.digests import FileDigests
-from cytobench.errors import DataError, MissingDataError, UsageError, name_some
+from cytobench.errors import DataError, UsageError, name_some
 from cytobench.pretraining.sources import Listed
 from cytobench.progress import Reporter
 
 if TYPE_CHECKING:
     import polars as pl
 
-    from cytobench.cards import TaskCard
-    from cytobench.registry import Registry
-
-_USER_GROUPS = ("group", "patient", "slide")
+ANY_GROUP = ("group", "patient", "slide")
+"""Columns of a user's table that are compared with the groups of every task of the user's own."""
 
 
 @dataclass(frozen=True)
-class Opened:
-    """A data set's rows that pretraining may read; window: the side in px its tasks cut, 0 for whole images.
+class Checked:
+    """What of a source is open, what is not, and what the open images are known to belong to.
 
-    show_images: whether its licence permits pictures of it in reports.
+    closed: how many images are not open, by reason; tasks: whose they are; datasets: known data sets that
+    open images belong to, also under other names; by_group: whether there were groups to compare.
     """
 
-    rows: pl.DataFrame
-    window: int
-    show_images: bool
+    listed: Listed
+    closed: Mapping[str, int]
+    tasks: tuple[str, ...]
+    datasets: tuple[str, ...]
+    by_group: bool
 
 
 @dataclass(frozen=True)
 class Guard:
-    """What is closed: digests of files, groups of users' own tasks, and folders no file of which is open.
+    """What is closed and what is open of the data sets that were examined.
 
-    examined: the tasks whose data were at hand, for the record.
+    closed: SHA-256 of a file -> the tasks that evaluate it; opened: SHA-256 -> the data sets it belongs to;
+    groups: column -> group -> the users' own tasks that evaluate it; never: folders no file of which is open
+    -> the task that says so; examined: the tasks whose data were at hand, for the record.
     """
 
-    digests: frozenset[str] = frozenset()
-    groups: frozenset[str] = frozenset()
+    closed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    opened: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    groups: Mapping[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)
     never: Mapping[Path, str] = field(default_factory=dict)
     examined: tuple[str, ...] = ()
 
@@ -56,164 +58,109 @@ class Guard:
             if folder.resolve().is_relative_to(root):
                 raise UsageError(
                     f"{folder} belongs to task '{task}', which is never for pretraining "
-                    '(pretrain = "never" in its card): leave it out.'
+                    f'(pretrain = "never" in its card; its data lie in {root}): leave it out.'
                 )
 
     def filter(
         self, listed: Listed, digests: FileDigests, reporter: Reporter, table: pl.DataFrame | None = None
-    ) -> tuple[Listed, dict[str, int]]:
-        """Return what of a source is open, and how many images are not, by reason.
+    ) -> Checked:
+        """Return what of a source is open.
 
-        table: the source's manifest, whose group columns are compared too. Raises DataError when nothing is
-        left.
+        table: the source's manifest, whose group columns are compared too. Images that cannot be read count
+        as open: the packer finds and lists them. Raises DataError when nothing is left.
         """
-        files = list(dict.fromkeys(piece.image for piece in listed.pieces))
-        readable = [path for path in files if path.is_file()]
-        found = dict(zip(readable, digests.sha256_many(readable, reporter), strict=True))
-        closed = {path for path, digest in found.items() if digest in self.digests}
-        by_group = self._grouped(table) - closed
-        kept = tuple(piece for piece in listed.pieces if piece.image not in closed | by_group)
-        if listed.pieces and not kept:
+        checked = self._check(listed, digests, reporter, table)
+        if listed.pieces and not checked.listed.pieces:
             raise DataError(
-                f"Every image of '{listed.name}' belongs to evaluation (tasks {name_some(self.examined)}): "
+                f"Every image of '{listed.name}' belongs to evaluation (tasks {name_some(checked.tasks)}): "
                 "pretraining may not read it; leave it out."
             )
-        reasons = {"evaluation images": len(closed), "images of evaluation groups": len(by_group)}
-        return Listed(listed.name, listed.dataset, kept), {k: n for k, n in reasons.items() if n}
+        return checked
 
-    def _grouped(self, table: pl.DataFrame | None) -> set[Path]:
-        if table is None:
-            return set()
+    def refuse_closed(
+        self,
+        listed: Listed,
+        digests: FileDigests,
+        reporter: Reporter,
+        table: pl.DataFrame,
+        *,
+        besides: str = "",
+    ) -> None:
+        """Raise UsageError when labelled cells to watch a run by hold any that evaluation uses.
+
+        besides: a task whose sealed share these are.
+        """
+        checked = self._check(listed, digests, reporter, table if not besides else None)
+        if checked.closed:
+            whose = f"sealed by the task '{besides}'" if besides else f"of the table '{listed.name}'"
+            raise UsageError(
+                f"{sum(checked.closed.values())} images {whose} belong to evaluation (tasks "
+                f"{name_some(checked.tasks)}), and a score on them would choose the weights: watch the run "
+                "by other cells."
+            )
+
+    def _check(
+        self, listed: Listed, digests: FileDigests, reporter: Reporter, table: pl.DataFrame | None
+    ) -> Checked:
+        compared = self.closed or self.opened
+        files = dict.fromkeys(piece.image for piece in listed.pieces) if compared else {}
+        found, _ = digests_of(files, digests, reporter)
+        by_content = {path: self.closed[digest] for path, digest in found.items() if digest in self.closed}
+        by_group, had_groups = self._grouped(table)
+        new = by_group.keys() - by_content.keys()
+        kept = tuple(piece for piece in listed.pieces if piece.image not in by_content | by_group)
+        names = (self.opened.get(found.get(piece.image, ""), ()) for piece in kept)
+        reasons = {"evaluation images": len(by_content), "images of evaluation groups": len(new)}
+        return Checked(
+            listed=Listed(listed.name, listed.dataset, kept),
+            closed={reason: n for reason, n in reasons.items() if n},
+            tasks=tuple(sorted({one for some in (by_content | by_group).values() for one in some})),
+            datasets=tuple(sorted({name for some in names for name in some})),
+            by_group=had_groups,
+        )
+
+    def _grouped(self, table: pl.DataFrame | None) -> tuple[dict[Path, tuple[str, ...]], bool]:
+        """Return a table's images of closed groups with their tasks, and whether both sides had groups."""
+        if table is None or not self.groups:
+            return {}, False
         import polars as pl
 
-        columns = [name for name in _USER_GROUPS if name in table.columns]
-        mine = [table.filter(pl.col(name).cast(pl.String).is_in(list(self.groups))) for name in columns]
-        return {Path(image) for part in mine for image in part["image"]}
+        every = {name: tasks for groups in self.groups.values() for name, tasks in groups.items()}
+        found: dict[Path, tuple[str, ...]] = {}
+        had_groups = False
+        for column in dict.fromkeys([*ANY_GROUP, *self.groups]):
+            if column not in table.columns or table[column].is_null().all():
+                continue
+            had_groups = True
+            closed = every if column in ANY_GROUP else self.groups[column]
+            mine = table.select("image", pl.col(column).cast(pl.String)).drop_nulls()
+            found |= {Path(image): closed[name] for image, name in mine.iter_rows() if name in closed}
+        return found, had_groups
 
 
-def examine(registry: Registry, *, data_dirs: Sequence[Path], home: Path, reporter: Reporter) -> Guard:
-    """Read all tasks whose data are at hand and return what they close.
+def digests_of(
+    files: Iterable[Path], digests: FileDigests, reporter: Reporter
+) -> tuple[dict[Path, str], list[Path]]:
+    """Return the SHA-256 of each file that can be read, and the files that cannot."""
+    wanted = list(files)
+    try:
+        return dict(zip(wanted, digests.sha256_many(wanted, reporter), strict=True)), []
+    except DataError:
+        found: dict[Path, str] = {}
+        for path in wanted:
+            try:
+                found[path] = digests.sha256(path)
+            except DataError:
+                continue
+        return found, [path for path in wanted if path not in found]
 
-    Raises DataError when a task's data are unusable: what cannot be read cannot be kept out.
+
+def folders_around(images: Sequence[Path]) -> tuple[Path, ...]:
+    """Return the folders that images lie in and all folders above, as written and as links lead.
+
+    A data set is known by its folder's name, so one that is named by itself is found among these.
     """
-    from cytobench.datasets import available_tasks
-
-    cards = [card for card in available_tasks(registry.tasks, data_dirs) if not _is_generated(card)]
-    open_files: set[Path] = set()
-    kept_files: set[Path] = set()
-    all_files: set[Path] = set()
-    never: dict[Path, str] = {}
-    groups: set[str] = set()
-    with reporter.task("what evaluation keeps for itself", len(cards)) as step:
-        for card in cards:
-            root = _root(card, data_dirs)
-            if root is not None:
-                all_files |= _images_below(root)
-                if card.pretrain == "never":
-                    never[root.resolve()] = card.name
-            if root is None or card.pretrain != "never" or not isinstance(card.dataset, str):
-                kept, sealed = _shares(card, data_dirs, home)
-                kept_files |= _files(kept)
-                open_files |= _files(sealed)
-                if not isinstance(card.dataset, str) and card.group != "none":
-                    groups |= set(kept["group"].cast(str))
-            step.advance()
-    memory = FileDigests(home)
-    kept_digests = set(memory.sha256_many(sorted(kept_files), reporter))
-    # a reader that leaves out byte copies of an open image does not close it
-    opened = set(memory.sha256_many(sorted(open_files), reporter)) - kept_digests
-    others = set(memory.sha256_many(sorted(all_files - open_files - kept_files), reporter))
-    digests = frozenset(kept_digests | (others - opened))
-    return Guard(digests, frozenset(groups), never, tuple(card.name for card in cards))
-
-
-def open_rows(
-    name: str, registry: Registry, *, data_dirs: Sequence[Path], home: Path, reporter: Reporter
-) -> Opened:
-    """Return the rows of a known data set that pretraining may read.
-
-    Those that every task on it seals; all of a set that no task uses. Raises UsageError for a set that a task
-    closes, MissingDataError when it is not at hand.
-    """
-    import polars as pl
-
-    from cytobench import manifest
-    from cytobench.datasets import DATASETS, find_root, import_function
-
-    cards = [card for card in registry.tasks.values() if card.dataset == name]
-    closing = next((card for card in cards if card.pretrain == "never"), None)
-    if closing is not None:
-        raise UsageError(
-            f"The data set '{name}' is never for pretraining (task '{closing.name}' says so): leave it out."
-        )
-    info = DATASETS[name]
-    root = find_root(name, data_dirs)
-    if root is None:
-        raise MissingDataError(
-            f"The data set '{name}' is not here: no folder named {' or '.join(info.folders)} below the data "
-            "folders; name the folder above it with --data or CYTOBENCH_DATA."
-        )
-    if not cards:
-        return Opened(manifest.conform(import_function(info.reader)(root)), 0, info.show_images)
-    shares = [_shares(card, data_dirs, home) for card in cards]
-    kept = {file for mine, _ in shares for file in _files(mine)}
-    first, (_, sealed) = cards[0], shares[0]
-    rows = sealed.filter(~pl.col("image").is_in([str(file) for file in kept]))
-    window = int(first.view.size or 0) if first.view.kind == "window" and first.view.unit == "px" else 0
-    reporter.say(
-        f"{name}: {len(rows):,} of {sum(len(part) for part in shares[0]):,} rows are open to pretraining"
-    )
-    return Opened(rows, window, info.show_images and first.show_images)
-
-
-def labelled_rows(
-    card: TaskCard, *, data_dirs: Sequence[Path], home: Path
-) -> tuple[pl.DataFrame, tuple[str, ...]]:
-    """Return a task's sealed rows with labels and groups, to watch a run by, and its classes.
-
-    Raises UsageError when the task seals nothing: its other rows are for evaluation alone.
-    """
-    from cytobench.datasets.task import read_shares
-
-    if card.sealing is None:
-        raise UsageError(
-            f"Task '{card.name}' has no sealed share, so a run may not be watched by it: name a task with "
-            'pretrain = "sealed", or a manifest of your own labelled images.'
-        )
-    shares = read_shares(card, data_dirs=data_dirs, home=home)
-    present = set(shares.sealed["label"])
-    return shares.sealed, tuple(name for name in shares.classes if name in present)
-
-
-def _shares(card: TaskCard, data_dirs: Sequence[Path], home: Path) -> Any:
-    from cytobench.datasets.task import read_shares
-
-    shares = read_shares(card, data_dirs=data_dirs, home=home)
-    return shares.kept, shares.sealed
-
-
-def _is_generated(card: TaskCard) -> bool:
-    """A set made from a seed anywhere at any time has no files of its own to keep out."""
-    from cytobench.datasets import DATASETS
-
-    info = DATASETS.get(card.dataset) if isinstance(card.dataset, str) else None
-    return info is not None and info.generated
-
-
-def _root(card: TaskCard, data_dirs: Sequence[Path]) -> Path | None:
-    from cytobench.datasets import find_root, source_path
-
-    if isinstance(card.dataset, str):
-        return find_root(card.dataset if ":" not in card.dataset else card.name, data_dirs)
-    path = source_path(card)
-    return path if path.is_dir() else None
-
-
-def _images_below(root: Path) -> set[Path]:
-    from cytobench.datasets.listing import images_in
-
-    return {path.resolve() for path in images_in(root, deep=True)}
-
-
-def _files(rows: pl.DataFrame) -> set[Path]:
-    return {Path(image).resolve() for image in rows["image"].unique()}
+    parents = {image.parent.absolute() for image in images}
+    parents |= {image.resolve().parent for image in images if image.is_symlink()}
+    parents |= {parent.resolve() for parent in parents}
+    return tuple(dict.fromkeys(above for folder in sorted(parents) for above in (folder, *folder.parents)))

@@ -1,46 +1,31 @@
-"""From what a user names to a run: sources to a pool, once; a folder to go on in; weights to begin with.
+"""A run's folder and the request it began with: what goes on, what is begun anew, what is refused.
 
-A run's folder holds `run.json` (the request), `pool/`, `checkpoint.pth`, `log.csv`, `curves.png`,
-`model.safetensors` and `card.toml`.
+The folder holds `run.json` (the request, and what was made of it), `pool/`, `checkpoint.pth`, `log.csv`,
+`curves.png`, `model.safetensors` and `card.toml`.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from cytobench import images
 from cytobench.errors import DataError, UsageError
-from cytobench.features.durable import make_folder, save_durably
-from cytobench.pretraining.neighbours import Labelled
-from cytobench.pretraining.pack import pack, prepare
-from cytobench.pretraining.pool import DESCRIPTION, Pool, is_pool
-from cytobench.pretraining.recipe import Data, Recipe, as_dict, differences
-from cytobench.pretraining.sources import (
-    Listed,
-    Piece,
-    is_manifest,
-    list_folder,
-    list_manifest,
-    list_rows,
-    read_manifest,
-)
+from cytobench.features.durable import TEMPORARY, make_folder, save_durably
+from cytobench.pretraining import checkpoint
+from cytobench.pretraining.pool import DESCRIPTION, Pool
+from cytobench.pretraining.recipe import Recipe, as_dict, differences
 from cytobench.progress import Reporter
 
 if TYPE_CHECKING:
-    import polars as pl
-
-    from cytobench.pretraining.guard import Guard
+    from cytobench.datasets.task import RawTables
     from cytobench.registry import Registry
 
-REQUEST = "run.json"
-_LABELLED = "labelled-{}.npz"
-_FREE = ("running",)  # settings that may change from one call to the next
+REQUEST, POOL = "run.json", "pool"
+_MADE = "made"  # key of run.json: what became of the request
+_DRAWN_LATER = ("data.batch", "data.balance", "data.mixed")  # settings of `data` that a pool leaves open
 
 
 @dataclass(frozen=True)
@@ -69,254 +54,110 @@ class Request:
 
 @dataclass(frozen=True)
 class Surroundings:
-    """Where things are looked for: cards (read when they are asked for), data folders, home."""
+    """Where things are looked for: cards (read when they are asked for), data folders, home.
+
+    plugins: whether the user named cards of their own; memory: tables of data sets read so far.
+    """
 
     registry: Callable[[], Registry]
     data: tuple[Path, ...]
     home: Path
     reporter: Reporter
+    plugins: bool = False
+    memory: RawTables | None = None
 
 
 def open_run(folder: Path, request: Request) -> None:
     """Begin a run in `folder`, or make sure that it goes on with the request it began with.
 
-    Raises UsageError that names the settings that differ; `running` alone may change.
+    A run without a checkpoint has not begun: it takes the new request, and a pool that was packed for another
+    one is deleted. Raises UsageError that names the settings that differ; of a run that has begun, `running`
+    alone may change, but for its seed.
     """
     path = folder / REQUEST
-    wanted = request.as_dict()
-    if path.exists():
-        try:
-            held = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise DataError(f"{path} cannot be read ({error}): start anew in another --out.") from error
-        changed = [
-            key for key in differences(held, json.loads(json.dumps(wanted))) if not key.startswith(_FREE)
-        ]
-        if changed:
-            raise UsageError(
-                f"{folder} holds a run with other settings ({', '.join(changed)} differ): give the same ones "
-                "to go on with it, or another --out to start anew."
-            )
+    wanted = json.loads(json.dumps(request.as_dict()))
+    if not path.exists():
+        make_folder(folder, option="--out")
+        if any(not one.name.endswith(TEMPORARY) for one in folder.iterdir()):
+            raise UsageError(f"{folder} is not empty and holds no run: give --out a new folder.")
+        _write(path, wanted)
         return
-    make_folder(folder)
-    if any(folder.iterdir()):
-        raise UsageError(f"{folder} is not empty and holds no run: give --out a new folder.")
-    text = json.dumps(wanted, indent=1, ensure_ascii=False)
+    held = _read(path)
+    held.pop(_MADE, None)
+    changed = differences(held, wanted)
+    if has_begun(folder):
+        _refuse(folder, [key for key in changed if not _is_free(key)])
+    elif changed:
+        if any(_shapes_pool(key, wanted) for key in changed):
+            _delete_pool(folder / POOL)
+        _write(path, wanted)
+
+
+def has_begun(folder: Path) -> bool:
+    """Tell whether a run has trained as far as a checkpoint."""
+    return (folder / checkpoint.NAME).exists()
+
+
+def tie_to_pool(folder: Path, pool: Pool) -> None:
+    """Note which pool a run trains on; raises UsageError when a run that has begun is given another one."""
+    held = recorded(folder).get("pool")
+    if held == pool.digest:
+        return
+    if held is not None and has_begun(folder):
+        raise UsageError(
+            f"{folder} has trained on other pictures than those of {pool.folder} (pool {str(held)[:16]}, not "
+            f"{pool.digest[:16]}): bring that pool back, or give another --out to start anew."
+        )
+    record(folder, pool=pool.digest)
+
+
+def record(folder: Path, **made: Any) -> None:
+    """Add to what became of a run's request, in `run.json`."""
+    held = _read(folder / REQUEST)
+    held[_MADE] = {**held.get(_MADE, {}), **made}
+    _write(folder / REQUEST, held)
+
+
+def recorded(folder: Path) -> dict[str, Any]:
+    """Return what became of a run's request; nothing on a machine that does not see the run's folder."""
+    path = folder / REQUEST
+    return dict(_read(path).get(_MADE, {})) if path.exists() else {}
+
+
+def _refuse(folder: Path, changed: list[str]) -> None:
+    if changed:
+        raise UsageError(
+            f"{folder} holds a run with other settings ({', '.join(changed)} differ): give the same ones "
+            "to go on with it, or another --out to start anew."
+        )
+
+
+def _is_free(key: str) -> bool:
+    """Tell whether a setting may change from one call to the next: not one that decides what is drawn."""
+    return key.startswith("running.") and key != "running.seed"
+
+
+def _shapes_pool(key: str, wanted: Mapping[str, Any]) -> bool:
+    """Tell whether a setting decides what lies in a pool or beside it."""
+    if key == "crops.global_size":  # labelled cells are cut at this size
+        return bool(wanted["knn"])
+    return key in ("images", "knn") or (key.startswith("data.") and key not in _DRAWN_LATER)
+
+
+def _delete_pool(pool: Path) -> None:
+    """Delete the files of a pool, its description first: a killed deletion leaves no pool behind."""
+    for pattern in (DESCRIPTION, "*.npy", "*.npz"):
+        for path in pool.glob(pattern):
+            path.unlink(missing_ok=True)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise DataError(f"{path} cannot be read ({error}): start anew in another --out.") from error
+
+
+def _write(path: Path, request: Mapping[str, Any]) -> None:
+    text = json.dumps(request, indent=1, ensure_ascii=False)
     save_durably(path, lambda file: file.write(text.encode()), option="--out")
-
-
-def find_or_make_pool(folder: Path, request: Request, around: Surroundings) -> Pool:
-    """Return the run's pool: the packed one that the request names, or `folder`/pool, packed if need be.
-
-    Raises UsageError for what cannot be read or must not be, DataError for broken or empty sources.
-    """
-    named = [Path(one) for one in request.images if is_pool(_pool_folder(Path(one)))]
-    if named and len(request.images) > 1:
-        raise UsageError(f"{named[0]} is a packed pool and stands alone: give no other --images beside it.")
-    if named:
-        pool = Pool(_pool_folder(named[0]))
-        _require_side(pool, request.recipe)
-        return pool
-    inside = folder / "pool"
-    if is_pool(inside):
-        return Pool(inside)
-    data = request.recipe.data
-    guard = _guard(request.images, around)
-    listings, closed = _list_all(request.images, data, guard, around)
-    _save_labelled(inside, request, around)
-    facts = {
-        "guard": list(guard.examined) if guard else [],
-        "closed_digests": len(guard.digests) if guard else 0,
-        "settings": as_dict(data),
-    }
-    return pack(listings, data, inside, closed=closed, facts=facts, reporter=around.reporter)
-
-
-def labelled_of(pool: Pool, request: Request) -> list[Labelled]:
-    """Return the labelled cells that lie beside a pool, at the size of its global crops."""
-    found = [Labelled.load(path) for path in sorted(pool.folder.glob(_LABELLED.format("*")))]
-    size = request.recipe.crops.global_size
-    wrong = [one.name for one in found if one.pixels.shape[1] != size]
-    if wrong:
-        raise UsageError(
-            f"The labelled cells {', '.join(wrong)} beside the pool {pool.folder} are not of {size} px, as "
-            "global crops are: pack the pool anew."
-        )
-    return found
-
-
-def _pool_folder(path: Path) -> Path:
-    """A packed pool may be named by itself or by the run that made it."""
-    return path if (path / DESCRIPTION).exists() else path / "pool"
-
-
-def _require_side(pool: Pool, recipe: Recipe) -> None:
-    if pool.side < recipe.crops.global_size:
-        raise UsageError(
-            f"The pool {pool.folder} holds pictures of {pool.side} px, smaller than global crops of "
-            f"{recipe.crops.global_size} px: pack it anew with a larger data.side."
-        )
-
-
-def _guard(named: Sequence[str], around: Surroundings) -> Guard | None:
-    """Return what is closed; None where no evaluation data are at hand to compare with."""
-    if not around.data and not any(_is_dataset(one) for one in named):
-        return None
-    try:
-        from cytobench.pretraining.guard import examine
-
-        return examine(around.registry(), data_dirs=around.data, home=around.home, reporter=around.reporter)
-    except ImportError as error:
-        raise UsageError(
-            f"Keeping evaluation cells out needs {error.name}, which is not installed here: install it, or "
-            "pack the pool elsewhere with --pack-only and name that with --images."
-        ) from error
-
-
-def _is_dataset(named: str) -> bool:
-    from cytobench.datasets import DATASETS
-
-    return named in DATASETS
-
-
-def _list_all(
-    named: Sequence[str], data: Data, guard: Guard | None, around: Surroundings
-) -> tuple[list[Listed], dict[str, Mapping[str, int]]]:
-    listings: list[Listed] = []
-    closed: dict[str, Mapping[str, int]] = {}
-    for one in named:
-        listed, table = _list(one, data, around)
-        listed = _with_own_name(listed, [other.name for other in listings])
-        if guard is not None:
-            from cytobench.digests import FileDigests
-
-            if not listed.dataset and table is None:
-                guard.refuse_folder(Path(one))
-            listed, lost = guard.filter(listed, FileDigests(around.home), around.reporter, table)
-            closed[listed.name] = lost
-        listings.append(listed)
-    return listings, closed
-
-
-def _list(named: str, data: Data, around: Surroundings) -> tuple[Listed, pl.DataFrame | None]:
-    if _is_dataset(named):
-        from cytobench.pretraining.guard import open_rows
-
-        opened = open_rows(
-            named, around.registry(), data_dirs=around.data, home=around.home, reporter=around.reporter
-        )
-        return list_rows(named, opened.rows, data, window=opened.window), None
-    path = Path(named).expanduser()
-    if is_manifest(path):
-        return list_manifest(path, data)
-    return list_folder(path, data), None
-
-
-def _with_own_name(listed: Listed, taken: Sequence[str]) -> Listed:
-    name, n = listed.name, 2
-    while name in taken:
-        name, n = f"{listed.name}-{n}", n + 1
-    return Listed(name, listed.dataset, listed.pieces)
-
-
-def _save_labelled(folder: Path, request: Request, around: Surroundings) -> None:
-    """Cut the labelled cells a run is watched by, once, and keep them beside the pool."""
-    make_folder(folder)
-    for named in request.labelled:
-        labelled = _labelled(named, request.recipe, around)
-        labelled.save(folder / _LABELLED.format(labelled.name))
-
-
-def _labelled(named: str, recipe: Recipe, around: Surroundings) -> Labelled:
-    data = recipe.data
-    if is_manifest(Path(named)):
-        rows, name, window = read_manifest(Path(named)), Path(named).stem, data.window
-        if rows["label"].null_count():
-            raise DataError(f"{named}: {rows['label'].null_count()} rows have no label to watch a run by.")
-        classes = tuple(rows["label"].unique().sort())
-    else:
-        from cytobench.pretraining.guard import labelled_rows
-
-        card = around.registry().task(named)
-        rows, classes = labelled_rows(card, data_dirs=around.data, home=around.home)
-        name = card.name
-        window = int(card.view.size or 0) if card.view.kind == "window" and card.view.unit == "px" else 0
-    pieces = _whole_or_window(rows, name, data, window)
-    groups = rows["group"] if "group" in rows.columns else rows["sample"]
-    _, group = np.unique(groups.cast(str).to_numpy(), return_inverse=True)
-    label = np.array([classes.index(one) for one in rows["label"]], dtype=np.int64)
-    if len(classes) < 2:
-        raise DataError(f"{named} holds one class only: a run cannot be watched by it.")
-    pixels = _pictures(pieces, recipe.crops.global_size, around)
-    return Labelled(name, pixels, label, group.astype(np.int64), classes)
-
-
-def _whole_or_window(rows: pl.DataFrame, name: str, data: Data, window: int) -> tuple[Piece, ...]:
-    pieces = list_rows(name, rows, data, window=window).pieces
-    if len(pieces) != len(rows):
-        raise DataError(f"{name}: boxes without area or tiles cannot be labelled cells; give each a window.")
-    return pieces
-
-
-def _pictures(
-    pieces: Sequence[Piece], side: int, around: Surroundings
-) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    found = []
-    last: tuple[Path, images.RGB] | None = None
-    with around.reporter.task("labelled cells", len(pieces)) as step:
-        for piece in pieces:
-            if last is None or last[0] != piece.image:
-                last = (piece.image, images.decode(piece.image))
-            found.append(prepare(last[1], piece, side))
-            step.advance()
-    return np.stack(found)
-
-
-def begin_with(init: str, around: Surroundings) -> Callable[[Any], None] | None:
-    """Return what brings a checkpoint's or a backbone's weights into a fresh model; None without `init`.
-
-    `init`: the path of a checkpoint (published iBOT layout, backbone only, or safetensors), or a backbone's
-    name. Student and teacher both start from it; heads stay fresh. Raises WeightsError or UsageError.
-    """
-    if not init:
-        return None
-
-    def bring(model: Any) -> None:
-        from cytobench.encoders import checkpoint as files
-
-        path = Path(init).expanduser()
-        if not path.is_file():
-            path = _weights_of(init, around)
-        held, branch = files.branch_of(files.read(path), "teacher", path)
-        state = files.strip_prefixes(files.tensors(held, path))
-        heads = ("head.", "dino_head.", "ibot_head.")
-        state = {key: value for key, value in state.items() if not key.startswith(heads)}
-        model.load_backbone(state)
-        around.reporter.say(f"beginning with {path.name}{f', its {branch}' if branch else ''}")
-
-    return bring
-
-
-def _weights_of(name: str, around: Surroundings) -> Path:
-    try:
-        from cytobench.encoders.weights import resolve
-
-        card = around.registry().backbone(name)
-    except ImportError as error:
-        raise UsageError(
-            f"There is no checkpoint at {name}, and finding the backbone of that name needs {error.name}, "
-            "which is not installed here: give the path of a checkpoint."
-        ) from error
-    if card.loader not in ("ibot", "timm"):
-        raise UsageError(
-            f"The backbone '{name}' is no vision transformer to begin with: it is {card.loader}."
-        )
-    return resolve(
-        card.weights,
-        sha256=card.sha256,
-        card_dir=card.source.parent if card.source else None,
-        home=around.home,
-        gated=card.gated,
-        licence_url=card.licence_url,
-        reporter=around.reporter,
-    ).path

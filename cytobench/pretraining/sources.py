@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -73,14 +74,29 @@ def read_manifest(path: Path) -> pl.DataFrame:
     """Return a table of images as a manifest; raises DataError, and UsageError without polars."""
     if not path.is_file():
         raise UsageError(f"There is no table of images at {path}; check the path.")
-    try:
+    with requiring(f"Reading the table {path}"):
         from cytobench.datasets.table import read
+    return read(path, outside=True)
+
+
+@contextmanager
+def requiring(purpose: str) -> Iterator[None]:
+    """Turn a library that is missing on a training machine into a UsageError that says what needs it."""
+    try:
+        yield
     except ImportError as error:
         raise UsageError(
-            f"Reading the table {path} needs {error.name}, which is not installed here: install it, or pack "
-            "the pool elsewhere with --pack-only and name that."
+            f"{purpose} needs {error.name}, which is not installed here: install it, or pack the pool "
+            "elsewhere with --pack-only and name that with --images."
         ) from error
-    return read(path, outside=True)
+
+
+def free_name(name: str, taken: Iterable[str]) -> str:
+    """Return `name`, with a number behind it where it is taken already."""
+    held, free, n = set(taken), name, 2
+    while free in held:
+        free, n = f"{name}-{n}", n + 1
+    return free
 
 
 def _box(box: Sequence[int] | None) -> tuple[int, int, int, int] | None:
