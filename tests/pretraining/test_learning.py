@@ -27,6 +27,7 @@ RECIPE = check(
             },
             "head": {"out_dim": 256, "patch_out_dim": 256, "hidden_dim": 128, "bottleneck_dim": 64},
             "crops": {"global_size": 32, "local_size": 16, "local_count": 2},
+            "loss": {"centring": "ema", "patch_centre": "all"},
             "masking": {"exact": False},
             # what views share is what is learnt: colour says nothing here, so views must not share it
             "augmentation": {
