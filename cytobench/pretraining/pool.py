@@ -76,7 +76,7 @@ class PoolWriter:
         self._names: list[str] = []
         self._waiting: list[Pixels] = []
         self._per_shard = max(1, _SHARD_BYTES // (side * side * 3))
-        make_folder(folder)
+        make_folder(folder, option="--out")
 
     def add(self, pictures: Iterable[Pixels]) -> None:
         """Append pictures, each uint8 [side, side, 3]."""
