@@ -219,7 +219,6 @@ def _device(wanted: str, process: Process) -> torch.device:
         return torch.device("cpu")
     device = torch.device("cuda", process.local_rank)
     torch.cuda.set_device(device)
-    torch.set_float32_matmul_precision("high")
     return device
 
 
