@@ -79,9 +79,19 @@ def run(
     trials: Annotated[
         int,
         typer.Option(
-            help="Tuning budget of searched probes (kNN and linear grids are fixed); 0: untuned only.", min=0
+            help="Tuning budget of searched probes (kNN and linear grids are fixed); 0: untuned only.",
+            min=0,
         ),
     ] = 20,
+    storage: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Optuna storage of the searches, which several processes may share: sqlite:///FILE.db, "
+            "postgresql://…, mysql://…, redis://…, or a journal file; default: journals under the home.",
+            show_default=False,
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of folds and searches.", min=0)] = 0,
     device: DeviceOption = Device.auto,
     home: HomeOption = None,
@@ -118,6 +128,7 @@ def run(
         probes=probe,
         folds=folds,
         trials=trials,
+        storage=storage,
         seed=seed,
         device=device.value,
         force=force,

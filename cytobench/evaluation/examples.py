@@ -12,6 +12,7 @@ import polars as pl
 
 from cytobench.errors import DataError
 from cytobench.manifest import name_some
+from cytobench.probes.bags import Bags
 
 Ints = npt.NDArray[np.int64]
 
@@ -41,14 +42,17 @@ class Examples:
         """Groups as int64 [n], numbered in the order of their sorted names."""
         return np.unique(np.asarray(self.groups), return_inverse=True)[1].astype(np.int64)
 
-    def pool(self, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """Return one feature vector per example, float32 [n, d]: the mean over its rows of `features`."""
+    @cached_property
+    def order(self) -> Ints:
+        """The rows of the task's table, int64 [rows], example after example."""
+        return np.argsort(self.member, kind="stable").astype(np.int64)
+
+    def arrange(self, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32] | Bags:
+        """Return the rows of `features`, float32 [rows, d], by example: one row each, or one bag each."""
         if self.unit == "cell":
-            return features[np.argsort(self.member)]
-        sums = np.zeros((len(self), features.shape[1]), dtype=np.float64)
-        np.add.at(sums, self.member, features)
-        counts = np.bincount(self.member, minlength=len(self))
-        return (sums / counts[:, None]).astype(np.float32)
+            return features[self.order]
+        sizes = np.bincount(self.member, minlength=len(self))
+        return Bags(features[self.order], np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64))
 
 
 def examples_of(table: pl.DataFrame, classes: Sequence[str], unit: str) -> Examples:

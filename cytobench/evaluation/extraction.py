@@ -64,10 +64,10 @@ class Extraction:
         self._encoders.clear()
 
     def load(self, task: TaskPlan, backbone: BackbonePlan) -> Features:
-        """Return the features of a task's examples, float32 [n, d]; a null predictor has none (d = 0)."""
+        """Return the features of a task's examples: float32 [n, d] or n bags; a null predictor has none."""
         if backbone.null:
             return np.zeros((len(task.examples), 0), dtype=np.float32)
-        return task.examples.pool(self._space(backbone).load(task.items.ids))
+        return task.examples.arrange(self._space(backbone).load(task.items.ids))
 
     def seconds(self, task: TaskPlan, backbone: BackbonePlan) -> dict[str, float]:
         """Return the network's time for all items of a task, if it was used now, at the rate it had."""

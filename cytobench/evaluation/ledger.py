@@ -18,10 +18,11 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from cytobench.errors import StoreError
-from cytobench.evaluation.results import RunResult, rescored
+from cytobench.evaluation.results import RunRecord, RunResult, rescored
 from cytobench.features.durable import make_folder, unwritable, write_durably
 
-PREDICTIONS, RESULT, TRIALS = "predictions.parquet", "result.json", "trials.parquet"
+PREDICTIONS, RESULT = "predictions.parquet", "result.json"
+TRIALS, ATTENTION = "trials.parquet", "attention.parquet"
 _PARTIAL, _STALE_SECONDS = ".partial", 3600.0
 
 
@@ -69,23 +70,31 @@ def run_folder(home: Path, task: str, backbone: str, probe: str, run_id: str) ->
     return probe_folder(home, task, backbone, probe) / run_id
 
 
-def save_run(
-    home: Path, result: RunResult, predictions: pl.DataFrame, trials: pl.DataFrame | None
-) -> RunResult:
+def journal_path(home: Path, run_id: str) -> Path:
+    """Return where the studies of a run's search lie unless a storage is named."""
+    return home / "studies" / f"{run_id}.log"
+
+
+def save_run(home: Path, record: RunRecord) -> RunResult:
     """Write a run and return its result with the digests of its files; a run of the same id is replaced.
 
     The files are written to a temporary folder that is renamed when all are on disk: a killed process leaves
     nothing that could be taken for a run. Raises StoreError when the disk is full or not writable.
     """
+    result = record.result
     final = run_folder(home, result.task, result.backbone, result.probe, result.run_id)
     partial = home / "results" / _PARTIAL / f"{result.run_id}-{os.getpid()}-{secrets.token_hex(4)}"
     try:
         partial.mkdir(parents=True)
-        (partial / PREDICTIONS).write_bytes(_parquet(predictions))
-        digests: dict[str, str | None] = {"predictions_sha256": _sha256(partial / PREDICTIONS)}
-        if trials is not None:
-            (partial / TRIALS).write_bytes(_parquet(trials))
-            digests["trials_sha256"] = _sha256(partial / TRIALS)
+        digests = {}
+        for name, field, table in (
+            (PREDICTIONS, "predictions_sha256", record.predictions),
+            (TRIALS, "trials_sha256", record.trials),
+            (ATTENTION, "attention_sha256", record.attention),
+        ):
+            if table is not None:
+                (partial / name).write_bytes(_parquet(table))
+                digests[field] = _sha256(partial / name)
         whole = result.model_copy(update=digests)
         (partial / RESULT).write_text(whole.model_dump_json(indent=1) + "\n", encoding="utf-8")
         _flush(partial)
@@ -108,8 +117,9 @@ def load_run(folder: Path) -> StoredRun:
             raise StoreError(
                 f"{folder / PREDICTIONS} is not the file that was written; run again with --force."
             )
-        if result.trials_sha256 and _sha256(folder / TRIALS) != result.trials_sha256:
-            raise StoreError(f"{folder / TRIALS} is not the file that was written; run again with --force.")
+        for name, digest in ((TRIALS, result.trials_sha256), (ATTENTION, result.attention_sha256)):
+            if digest and _sha256(folder / name) != digest:
+                raise StoreError(f"{folder / name} is not the file that was written; run again with --force.")
         table = pl.read_parquet(folder / PREDICTIONS)
         return StoredRun(folder, rescored(result, table), table)
     except (OSError, ValidationError, pl.exceptions.PolarsError) as error:

@@ -34,8 +34,9 @@ class RunRequest:
 
     `probes`: None takes those of each task's card; `folds` replaces the number of grouped folds of a card and
     `seed` is added to its split's seed; `trials`: budget of the probes that are searched (fixed grids ignore
-    it); `tuned`: which of the two columns to compute; `force` recomputes results, never features; `rehash`
-    believes no remembered file digest; `download` allows fetching weights.
+    it); `storage`: address of the Optuna storage that holds the studies (None: a journal file per run under
+    `home`); `tuned`: which of the two columns to compute; `force` recomputes results, never features;
+    `rehash` believes no remembered file digest; `download` allows fetching weights.
     """
 
     tasks: Sequence[TaskCard]
@@ -44,6 +45,7 @@ class RunRequest:
     probes: Sequence[str] | None = None
     folds: int | None = None
     trials: int = 20
+    storage: str | None = None
     seed: int = 0
     device: str = "auto"
     data_dirs: Sequence[Path] = ()
@@ -100,10 +102,16 @@ class Run:
     tuned: bool
     seed: int
     recipe: Recipe = field(repr=False)
+    budget: int = 20
+
+    @property
+    def trials(self) -> int | None:
+        """The budget of a search. Fixed grids have none: a larger one would change nothing."""
+        return self.budget if self.tuned and self.recipe.searched else None
 
     @property
     def key(self) -> RunKey:
-        """The run's identity. Fixed grids have no number of trials: a larger budget would change nothing."""
+        """The run's identity."""
         return RunKey(
             task=self.task.card.semantics(),
             manifest_digest=self.task.manifest_digest,
@@ -112,7 +120,7 @@ class Run:
             probe=self.probe,
             tuned=self.tuned,
             search_space=self.recipe.space() if self.tuned else self.recipe.default_rule(),
-            trials=None,
+            trials=self.trials,
             seed=self.seed,
         )
 
@@ -175,15 +183,16 @@ def plan_backbone(
     return BackbonePlan(card, identity, space_id(identity))
 
 
-def plan_run(task: TaskPlan, backbone: BackbonePlan, probe: str, *, tuned: bool) -> Run:
+def plan_run(task: TaskPlan, backbone: BackbonePlan, probe: str, request: RunRequest, *, tuned: bool) -> Run:
     """Return one cell of the grid."""
     recipe = recipe_of(
         probe,
         null=backbone.null,
         standardise=backbone.card.standardise,
         exclude_own_group=not task.card.same_group_neighbours,
+        device=request.device,
     )
-    return Run(task, backbone, probe, tuned, task.seed, recipe)
+    return Run(task, backbone, probe, tuned, task.seed, recipe, request.trials)
 
 
 def manifest_digest(table: pl.DataFrame, items: Items, classes: Sequence[str]) -> str:

@@ -10,6 +10,7 @@ from functools import lru_cache
 from importlib import metadata
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from cytobench import __version__
@@ -19,6 +20,7 @@ from cytobench.evaluation.plan import Run
 from cytobench.evaluation.results import (
     PROTOCOL,
     FoldResult,
+    RunRecord,
     RunResult,
     SplitResult,
     class_results,
@@ -34,6 +36,7 @@ _PACKAGES = (
     "torch",
     "torchvision",
     "timm",
+    "optuna",
     "open-clip-torch",
     "faiss-cpu",
     "faiss-gpu",
@@ -42,10 +45,8 @@ _PACKAGES = (
 )
 
 
-def record_of(
-    run: Run, evaluation: Evaluation, *, device: str, seconds: Mapping[str, float]
-) -> tuple[RunResult, pl.DataFrame, pl.DataFrame | None]:
-    """Return result, predictions and trials (None when untuned) of a finished run.
+def record_of(run: Run, evaluation: Evaluation, *, seconds: Mapping[str, float]) -> RunRecord:
+    """Return what is kept of a finished run.
 
     `seconds`: further stages beside those of `evaluation`.
     """
@@ -77,12 +78,36 @@ def record_of(
         encoder=dict(run.backbone.identity) if run.backbone.identity is not None else None,
         predictions_sha256="",
         trials_sha256=None,
+        attention_sha256=None,
         versions=versions(),
-        device=device,
+        device=run.recipe.device if run.recipe.searched else "cpu",
         seconds={**seconds, **evaluation.seconds},
         warnings=[*task.data.warnings, *evaluation.warnings],
     )
-    return result, table, pl.DataFrame(list(evaluation.trials)) if evaluation.trials else None
+    trials = pl.DataFrame(list(evaluation.trials)) if evaluation.trials else None
+    return RunRecord(result, table, trials, _attention(run, evaluation))
+
+
+def _attention(run: Run, evaluation: Evaluation) -> pl.DataFrame | None:
+    """Return the weight of every instance of the tested bags: bag, sample, fold, weight."""
+    if not evaluation.attention:
+        return None
+    examples, fold = run.task.examples, run.task.folds.fold
+    samples = run.task.data.table["sample"].to_numpy()[examples.order]
+    bag = examples.member[examples.order]
+    begins = np.searchsorted(bag, np.arange(len(examples) + 1))
+    parts = [
+        pl.DataFrame(
+            {
+                "bag": [examples.samples[one]] * len(weights),
+                "sample": samples[begins[one] : begins[one + 1]].tolist(),
+                "fold": np.full(len(weights), fold[one], dtype=np.int16),
+                "weight": weights,
+            }
+        )
+        for one, weights in sorted(evaluation.attention.items())
+    ]
+    return pl.concat(parts)
 
 
 def _digest(samples: Sequence[str]) -> str | None:

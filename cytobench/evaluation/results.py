@@ -112,6 +112,7 @@ class RunResult(_Record):
     encoder: dict[str, Any] | None
     predictions_sha256: str
     trials_sha256: str | None
+    attention_sha256: str | None = None
     versions: dict[str, str]
     device: str
     precision: str
@@ -128,6 +129,16 @@ class RunResult(_Record):
         """The threshold of each fold, by its position; empty unless every fold has one."""
         found = {k: fold.threshold for k, fold in enumerate(self.folds) if fold.threshold is not None}
         return found if len(found) == len(self.folds) else {}
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """All that is written of a run: `trials` when it was tuned, `attention` of models of bags."""
+
+    result: RunResult
+    predictions: pl.DataFrame
+    trials: pl.DataFrame | None = None
+    attention: pl.DataFrame | None = None
 
 
 def predictions_table(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby
@@ -29,11 +29,11 @@ from cytobench.evaluation.plan import (
 from cytobench.evaluation.recipes import Features, why_not
 from cytobench.evaluation.record import record_of
 from cytobench.evaluation.results import RunResult
-from cytobench.progress import Reporter, SilentReporter
+from cytobench.evaluation.search import Budget
+from cytobench.evaluation.studies import open_storage
+from cytobench.progress import Reporter, SilentReporter, Step
 
 __all__ = ["RunOutcome", "RunRequest", "benchmark", "extract_features"]
-
-PROBE_DEVICE = "cpu"
 
 
 @dataclass(frozen=True)
@@ -163,7 +163,7 @@ def _cell(
     elif isinstance(backbone, Problem):
         _stop(cell, backbone, request)
     else:
-        cell.run = plan_run(task, backbone, outcome.probe, tuned=outcome.tuned)
+        cell.run = plan_run(task, backbone, outcome.probe, request, tuned=outcome.tuned)
     return cell
 
 
@@ -218,7 +218,7 @@ def _compute_all(pending: Sequence[_Cell], extraction: Extraction) -> None:
                 if isinstance(features, Problem):
                     _stop(cell, features, extraction.request)
                 else:
-                    _compute(cell, features, loading, extraction)
+                    _compute(cell, features, loading, extraction, step)
                 step.advance(1)
 
 
@@ -228,18 +228,19 @@ def _features(cell: _Cell, extraction: Extraction) -> Features | Problem:
     return attempt(partial(extraction.load, cell.run.task, cell.run.backbone))
 
 
-def _compute(cell: _Cell, features: Features, loading: float, extraction: Extraction) -> None:
+def _compute(cell: _Cell, features: Features, loading: float, extraction: Extraction, step: Step) -> None:
     if cell.run is None:
         return
-    made = attempt(partial(_run, cell.run, features, loading, extraction))
+    made = attempt(partial(_run, cell.run, features, loading, extraction, step))
     if isinstance(made, Problem):
         _stop(cell, made, extraction.request)
     else:
         cell.finish("done", made)
 
 
-def _run(run: Run, features: Features, loading: float, extraction: Extraction) -> RunResult:
+def _run(run: Run, features: Features, loading: float, extraction: Extraction, step: Step) -> RunResult:
     task, home = run.task, extraction.request.home
+    where = f"{run.backbone.card.name} on {task.card.name}: {run.probe}"
     evaluation = evaluate(
         features,
         task.examples,
@@ -248,9 +249,18 @@ def _run(run: Run, features: Features, loading: float, extraction: Extraction) -
         tuned=run.tuned,
         metric=task.card.metric,
         key=(task.card.name, run.seed),
+        budget=_budget(run, extraction.request, lambda what: step.advance(0, f"{where}, {what}")),
     )
     seconds = {**extraction.seconds(task, run.backbone), "load features": loading}
-    result, predictions, trials = record_of(run, evaluation, device=PROBE_DEVICE, seconds=seconds)
+    record = record_of(run, evaluation, seconds=seconds)
     folds = ledger.task_folder(home, task.card.name) / f"folds-{task.folds.digest[:16]}.parquet"
     ledger.write_table_once(folds, task.folds.table(task.examples))
-    return ledger.save_run(home, result, predictions, trials)
+    return ledger.save_run(home, record)
+
+
+def _budget(run: Run, request: RunRequest, note: Callable[[str], None]) -> Budget | None:
+    """Return how far a searched probe is tuned and where its studies lie; None for all others."""
+    if run.trials is None:
+        return None
+    journal = ledger.journal_path(request.home, run.key.run_id)
+    return Budget(run.trials, partial(open_storage, request.storage, journal), run.key.run_id, note)

@@ -10,18 +10,22 @@ import numpy as np
 import numpy.typing as npt
 
 from cytobench.evaluation.metrics import LOWER_IS_BETTER, Predictions, score, threshold_at_specificity
-from cytobench.evaluation.recipes import Floats, Params, Recipe, Training
+from cytobench.evaluation.recipes import Floats, GridRecipe, Params, Training
 
 _SAME = 1e-12
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One candidate: its parameters, its score on each inner fold (NaN: not scorable) and their mean."""
+    """One candidate: its parameters, its score on each inner fold (NaN: not scorable) and their mean.
+
+    `pruned`: given up before its training ended; its scores are those until then.
+    """
 
     params: Params
     inner_values: tuple[float, ...]
     value: float
+    pruned: bool = False
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,7 @@ class Tuning:
 
 
 def search_grid(
-    recipe: Recipe, training: Training, folds: npt.NDArray[np.int16], metric: str
+    recipe: GridRecipe, training: Training, folds: npt.NDArray[np.int16], metric: str
 ) -> Tuning | None:
     """Score every candidate of `recipe` on the inner `folds` (int16 [n]) and take the best mean of `metric`.
 
@@ -70,18 +74,19 @@ def search_grid(
         Trial(params, tuple(row.tolist()), float(mean))
         for params, row, mean in zip(candidates, values, means, strict=True)
     )
-    return Tuning(trials, chosen, _threshold(training, last_class[chosen]))
+    return Tuning(trials, chosen, threshold_of(training, last_class[chosen]))
 
 
-def _threshold(training: Training, scores: Floats) -> float | None:
-    if training.n_classes != 2:
+def threshold_of(training: Training, scores: Floats) -> float | None:
+    """Return the threshold at 95 % specificity of the last of two classes, by held-out scores [n]."""
+    if training.n_classes != 2 or np.isnan(scores).any():
         return None
     value = threshold_at_specificity(training.labels == 1, scores)
     return None if np.isnan(value) else value
 
 
 def trial_rows(tuning: Tuning, outer_fold: str) -> list[Mapping[str, Any]]:
-    """Return one table row per trial: outer_fold, trial, chosen, params (JSON), value, inner_values."""
+    """Return a table row per trial: outer_fold, trial, chosen, pruned, params (JSON), value, inner_values."""
     import json
 
     return [
@@ -89,6 +94,7 @@ def trial_rows(tuning: Tuning, outer_fold: str) -> list[Mapping[str, Any]]:
             "outer_fold": outer_fold,
             "trial": number,
             "chosen": number == tuning.chosen,
+            "pruned": trial.pruned,
             "params": json.dumps(trial.params, sort_keys=True),
             "value": trial.value,
             "inner_values": list(trial.inner_values),

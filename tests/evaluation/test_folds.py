@@ -12,6 +12,7 @@ from cytobench.cards import Split
 from cytobench.errors import CardError, DataError, ProtocolError
 from cytobench.evaluation.examples import Examples, examples_of
 from cytobench.evaluation.folds import Folds, inner_folds, outer_folds
+from cytobench.probes.bags import Bags
 
 
 def _cells(n_groups: int = 12, per_group: int = 6, classes: str = "abc", *, seed: int = 0) -> pl.DataFrame:
@@ -84,7 +85,7 @@ def test_folds_are_over_bags_and_a_bag_is_never_split() -> None:
     assert all(len(set(folds.fold[2 * i : 2 * i + 2].tolist())) == 1 for i in range(6))
 
 
-def test_pooling_takes_the_mean_of_each_bag_whatever_the_order_of_rows() -> None:
+def test_bags_hold_their_own_rows_whatever_the_order_of_rows() -> None:
     table = pl.DataFrame(
         {
             "sample": ["3", "1", "2"],
@@ -94,8 +95,14 @@ def test_pooling_takes_the_mean_of_each_bag_whatever_the_order_of_rows() -> None
         }
     )
     features = np.array([[9.0], [1.0], [2.0]], dtype=np.float32)
-    assert _examples(table, "bag").pool(features).tolist() == [[1.5], [9.0]]
-    assert _examples(table, "cell").pool(features).tolist() == [[1.0], [2.0], [9.0]]
+    bags = _examples(table, "bag").arrange(features)
+    assert isinstance(bags, Bags)
+    assert bags.mean().tolist() == [[1.5], [9.0]]
+    assert bags.max().tolist() == [[2.0], [9.0]]
+    assert bags.sizes.tolist() == [2, 1]
+    cells = _examples(table, "cell").arrange(features)
+    assert isinstance(cells, np.ndarray)
+    assert cells.tolist() == [[1.0], [2.0], [9.0]]
 
 
 def test_a_bag_with_two_labels_is_refused_by_name() -> None:

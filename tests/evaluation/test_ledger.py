@@ -19,6 +19,7 @@ from cytobench.evaluation.metrics import Predictions
 from cytobench.evaluation.results import (
     FoldResult,
     RunKey,
+    RunRecord,
     RunResult,
     SplitResult,
     class_results,
@@ -96,7 +97,7 @@ def _run(backbone: str = "net", *, seed: int = 0) -> tuple[RunResult, pl.DataFra
 def test_a_run_comes_back_as_it_was_written(home: Path) -> None:
     result, table = _run("open_clip:ViT-B-16/laion")
     trials = pl.DataFrame({"outer_fold": ["0"], "inner_values": [[0.5, 0.25]]})
-    written = ledger.save_run(home, result, table, trials)
+    written = ledger.save_run(home, RunRecord(result, table, trials))
     stored = ledger.find_run(home, "cells", "open_clip:ViT-B-16/laion", "knn", result.run_id)
     assert stored is not None
     assert stored.result == written
@@ -108,7 +109,7 @@ def test_a_run_comes_back_as_it_was_written(home: Path) -> None:
 
 def test_scores_are_recomputed_from_predictions_not_read(home: Path) -> None:
     result, table = _run()
-    ledger.save_run(home, result, table, None)
+    ledger.save_run(home, RunRecord(result, table))
     path = ledger.run_folder(home, "cells", "net", "knn", result.run_id) / "result.json"
     raw = json.loads(path.read_text())
     raw["metrics"]["accuracy"] = 0.999
@@ -123,7 +124,7 @@ def test_scores_are_recomputed_from_predictions_not_read(home: Path) -> None:
 @pytest.mark.parametrize("file", ["predictions.parquet", "result.json"])
 def test_damage_is_noticed(home: Path, file: str) -> None:
     result, table = _run()
-    ledger.save_run(home, result, table, None)
+    ledger.save_run(home, RunRecord(result, table))
     path = ledger.run_folder(home, "cells", "net", "knn", result.run_id) / file
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(StoreError, match="run"):
@@ -132,8 +133,8 @@ def test_damage_is_noticed(home: Path, file: str) -> None:
 
 def test_a_run_of_the_same_id_is_replaced_whole(home: Path) -> None:
     result, table = _run()
-    ledger.save_run(home, result, table, pl.DataFrame({"trial": [0]}))
-    ledger.save_run(home, result.model_copy(update={"device": "cuda"}), table, None)
+    ledger.save_run(home, RunRecord(result, table, pl.DataFrame({"trial": [0]})))
+    ledger.save_run(home, RunRecord(result.model_copy(update={"device": "cuda"}), table))
     stored = ledger.find_run(home, "cells", "net", "knn", result.run_id)
     assert stored is not None
     assert stored.result.device == "cuda"
@@ -144,7 +145,7 @@ def test_a_run_of_the_same_id_is_replaced_whole(home: Path) -> None:
 def test_a_folder_that_cannot_be_written_is_one_sentence(home: Path) -> None:
     (home / "results").write_text("in the way")
     with pytest.raises(StoreError, match=r"results/cells/net/knn cannot be made .* --home"):
-        ledger.save_run(home, *_run(), None)
+        ledger.save_run(home, RunRecord(*_run()))
 
 
 @pytest.fixture
@@ -160,7 +161,7 @@ def no_room() -> Iterator[None]:
 def test_a_full_disk_is_one_sentence_and_leaves_no_half_run(home: Path) -> None:
     result, table = _run()
     with pytest.raises(StoreError, match=r"^No space is left for .*/cells/net/knn .* command again"):
-        ledger.save_run(home, result, table, None)
+        ledger.save_run(home, RunRecord(result, table))
     with pytest.raises(StoreError, match=r"^No space is left"):
         ledger.write_table_once(home / "results" / "cells" / "folds.parquet", table)
     assert [path for path in home.rglob("*") if path.is_file()] == []
@@ -173,7 +174,7 @@ def test_failures_count_attempts_and_vanish_with_a_success(home: Path) -> None:
     other = failure.model_copy(update={"tuned": False})
     ledger.record_failure(home, other)
     assert {(one.tuned, one.attempts) for one in ledger.stored_failures(home)} == {(True, 2), (False, 1)}
-    ledger.save_run(home, *_run(), None)
+    ledger.save_run(home, RunRecord(*_run()))
     assert ledger.stored_failures(home) == [other]
 
 

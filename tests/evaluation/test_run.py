@@ -79,20 +79,19 @@ def test_every_run_of_the_grid_has_an_outcome_and_files(undisturbed: tuple[Path,
         ("toy", "majority", "knn"): "done",
         ("toy", "majority", "linear"): "done",
         ("toy-bags", "colour", "mean-linear"): "done",
-        ("toy-bags", "colour", "abmil"): "not run",
+        ("toy-bags", "colour", "abmil"): "done",
         ("toy-bags", "majority", "mean-linear"): "done",
-        ("toy-bags", "majority", "abmil"): "not run",
+        ("toy-bags", "majority", "abmil"): "done",
     }
     assert len(outcomes) == 16
-    reasons = {one.reason for one in outcomes if one.status == "not run"}
-    assert reasons == {
-        "This version has no probe 'abmil'; for a task whose unit is the bag it has mean-linear."
-    }
     done = [one.result for one in outcomes if one.result is not None]
-    assert len(predictions(home)) == len(done) == 12
+    assert len(predictions(home)) == len(done) == 16
     for result in done:
         assert result.n == (8 if result.task == "toy-bags" else 48)
         assert (result.trials_sha256 is not None) == result.tuned
+        searched = result.probe == "abmil" and result.backbone != "majority"
+        assert result.trials == (20 if searched and result.tuned else None)
+        assert (result.attention_sha256 is not None) == searched
         assert set(result.seconds) - {"encode"} == {"load features", "tune", "fit and predict"}
     folds = pl.read_parquet(next((home / "results" / "toy").glob("folds-*.parquet")))
     assert folds.columns == ["sample", "group", "fold", "trainable"]
@@ -120,9 +119,9 @@ def test_a_second_run_answers_from_disk_without_heavy_imports(
     listening = _Listening()
     tasks = [task(cells), bag_task(cells)]
     again = benchmark(request(cells, home, "colour", "majority", tasks=tasks), reporter=listening)
-    assert {one.status for one in again} == {"cached", "not run"}
+    assert {one.status for one in again} == {"cached"}
     assert [one.result for one in again] == [one.result for one in outcomes]
-    assert listening.said == ["12 of 16 runs answered from earlier results."]
+    assert listening.said == ["16 of 16 runs answered from earlier results."]
     child = subprocess.run(
         _child(cells, home, "colour", "majority"),
         env=_environment(),
@@ -130,7 +129,7 @@ def test_a_second_run_answers_from_disk_without_heavy_imports(
         text=True,
         check=True,
     )
-    assert child.stdout.splitlines() == ["['cached', 'not run']", "[]"]
+    assert child.stdout.splitlines() == ["['cached']", "[]"]
     assert predictions(home) == before
 
 
@@ -372,7 +371,7 @@ def test_killed_and_resumed_equals_undisturbed(
     command = _child(cells, home, "network", "colour", "majority")
     subprocess.run(command, env=_environment(), check=True, capture_output=True)
     assert predictions(home) == predictions(whole)
-    assert len(predictions(home)) == 18  # 3 backbones x (2 cell probes + 1 bag probe) x untuned and tuned
+    assert len(predictions(home)) == 24  # 3 backbones x 4 probes x untuned and tuned
 
 
 @pytest.mark.slow

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,8 @@ from cytobench.evaluation.tuning import search_grid, trial_rows
 
 class _Noisy:
     """A recipe with known answers: `noise` mixes the truth (carried in feature 0) with a constant."""
+
+    searched: Literal[False] = False
 
     def __init__(self, grid: tuple[float, ...]) -> None:
         self.grid = grid

@@ -1,0 +1,236 @@
+"""Probes whose candidates form a fixed grid: nearest neighbours, logistic regression, the null predictor."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import product
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from cytobench.evaluation.examples import Ints
+from cytobench.evaluation.recipes import Features, Floats, InnerFold, Params, Prediction, Table, Training
+from cytobench.probes.bags import Bags
+
+if TYPE_CHECKING:
+    from cytobench.probes.linear import LinearPath
+
+Weighting = Literal["uniform", "similarity"]
+Pooling = Literal["none", "mean", "max"]
+
+KNN_NEIGHBOURS = (200, 100, 50, 20, 10, 5, 3, 1)
+KNN_WEIGHTING: tuple[Weighting, ...] = ("uniform", "similarity")
+KNN_DEFAULT: Params = {"k": 20, "weighting": "uniform"}
+LINEAR_LOSS_SLACK = 1e-6
+LINEAR_TOLERANCE, LINEAR_TUNING_TOLERANCE = 1e-6, 1e-5
+"""Relative distance to the optimum of a fit that predicts, and of one that is only compared with others."""
+LINEAR_C = tuple(float(value) for value in np.logspace(-6, 5, 45))
+
+
+_WORTH_THREADS = 1_000_000
+
+
+@dataclass(frozen=True)
+class Knn:
+    """Nearest neighbours by cosine similarity of centred features; k = 20, uniform votes by default."""
+
+    exclude_own_group: bool = False
+    searched: Literal[False] = False
+
+    def default(self, training: Training) -> Params:
+        """Return UNI's recipe (Chen et al. 2024): 20 neighbours, one vote each."""
+        return dict(KNN_DEFAULT)
+
+    def default_rule(self) -> dict[str, Any]:
+        """Return the default parameters: they do not depend on the data."""
+        return dict(KNN_DEFAULT)
+
+    def space(self) -> dict[str, Any]:
+        """Return the numbers of neighbours and the weightings searched."""
+        return {"k": list(KNN_NEIGHBOURS), "weighting": list(KNN_WEIGHTING)}
+
+    def candidates(self) -> list[Params]:
+        """Return all pairs, more neighbours first, uniform votes first."""
+        return [{"k": k, "weighting": w} for k, w in product(KNN_NEIGHBOURS, KNN_WEIGHTING)]
+
+    def inner(self, training: Training, folds: npt.NDArray[np.int16]) -> Iterator[InnerFold]:
+        """Search once per inner fold: all numbers of neighbours come from one sorted list."""
+        for k in np.unique(folds):
+            rows = np.flatnonzero(folds == k)
+            held = training.take(rows)
+            fitted = training.take(np.flatnonzero(folds != k))
+            values = self._probabilities(fitted, held.features, held.groups, KNN_NEIGHBOURS, KNN_WEIGHTING)
+            yield InnerFold(rows, values.reshape(-1, *values.shape[2:]))
+
+    def predict(self, training: Training, params: Params, test: Features, test_groups: Ints) -> Prediction:
+        """Vote among the nearest training rows."""
+        weighting: Weighting = "similarity" if params["weighting"] == "similarity" else "uniform"
+        ks = [int(params["k"])]
+        return Prediction(self._probabilities(training, test, test_groups, ks, [weighting])[0, 0])
+
+    def _probabilities(
+        self,
+        training: Training,
+        test: Features,
+        groups: Ints,
+        ks: Sequence[int],
+        weighting: Sequence[Weighting],
+    ) -> Floats:
+        from cytobench.probes.knn import knn_probabilities
+
+        return knn_probabilities(
+            _table(training.features),
+            training.labels,
+            _table(test),
+            n_classes=training.n_classes,
+            ks=ks,
+            weighting=weighting,
+            train_groups=training.groups if self.exclude_own_group else None,
+            test_groups=groups if self.exclude_own_group else None,
+        )
+
+
+@dataclass(frozen=True)
+class Linear:
+    """Multinomial logistic regression with a squared-L2 penalty; C = M*K/100 by default.
+
+    `pooling`: how a bag becomes one row, the mean or the largest value of each feature over its instances.
+    """
+
+    standardise: bool = False
+    pooling: Pooling = "none"
+    searched: Literal[False] = False
+
+    def default(self, training: Training) -> Params:
+        """Return DinoBloom's C = M*K/100 (M features, K classes) and the backbone's own standardisation."""
+        from cytobench.probes.linear import default_C
+
+        return {
+            "C": float(default_C(_table(training.features, self.pooling).shape[1], training.n_classes)),
+            "standardise": self.standardise,
+        }
+
+    def default_rule(self) -> dict[str, Any]:
+        """Return the formula and the backbone's standardisation."""
+        return {"C": "M*K/100", "standardise": self.standardise}
+
+    def space(self) -> dict[str, Any]:
+        """Return the grid of C and the two scalings searched."""
+        return {"C": list(LINEAR_C), "standardise": [False, True]}
+
+    def candidates(self) -> list[Params]:
+        """Return all pairs, the stronger penalty first, raw features first."""
+        return [{"C": value, "standardise": scaled} for value, scaled in product(LINEAR_C, (False, True))]
+
+    def inner(self, training: Training, folds: npt.NDArray[np.int16]) -> Iterator[InnerFold]:
+        """Solve all C and all inner folds of one scaling together."""
+        table = _table(training.features, self.pooling)
+        numbers = np.unique(folds)
+        masks = np.stack([folds != k for k in numbers])
+        paths = [
+            self._path(table, training, LINEAR_C, masks, scaled, LINEAR_TUNING_TOLERANCE)
+            for scaled in (False, True)
+        ]
+        for index, k in enumerate(numbers):
+            rows = np.flatnonzero(folds == k)
+            held = table[rows]
+            both = np.stack([path.path_probabilities(held, index) for path in paths], axis=1)
+            yield InnerFold(rows, both.reshape(-1, *both.shape[2:]))
+
+    def predict(self, training: Training, params: Params, test: Features, test_groups: Ints) -> Prediction:
+        """Solve to convergence on all training rows at one C."""
+        everything = np.ones((1, len(training.labels)), dtype=bool)
+        table, scaled = _table(training.features, self.pooling), bool(params["standardise"])
+        path = self._path(table, training, [float(params["C"])], everything, scaled, LINEAR_TOLERANCE)
+        diagnostics = {
+            "objective": float(path.objective[0, 0]),
+            "gradient_norm": float(path.gradient_norm[0, 0]),
+            "converged": bool(path.converged[0, 0]),
+        }
+        return Prediction(path.probabilities(_table(test, self.pooling), 0, 0), diagnostics)
+
+    @staticmethod
+    def _path(
+        table: Table,
+        training: Training,
+        Cs: Sequence[float],
+        masks: npt.NDArray[np.bool_],
+        standardise: bool,
+        tolerance: float,
+    ) -> LinearPath:
+        from cytobench.probes.linear import fit_path
+
+        with _few_threads_for(masks.size * table.shape[1]):
+            return fit_path(
+                table,
+                training.labels,
+                n_classes=training.n_classes,
+                Cs=Cs,
+                train_masks=masks,
+                standardise=standardise,
+                tolerance=tolerance,
+                loss_slack=LINEAR_LOSS_SLACK,
+            )
+
+
+def _table(features: Features, pooling: Pooling = "none") -> Table:
+    """Return one row per example: bags are pooled (by their mean unless said otherwise)."""
+    if not isinstance(features, Bags):
+        return features
+    return features.max() if pooling == "max" else features.mean()
+
+
+@contextmanager
+def _few_threads_for(products: int) -> Iterator[None]:
+    """Compute with one thread where a product of matrices takes less time than waking the others up."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1 if products < _WORTH_THREADS else before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@dataclass(frozen=True)
+class Majority:
+    """The null predictor: every row gets the class frequencies of the training part, whatever the probe."""
+
+    searched: Literal[False] = False
+
+    def default(self, training: Training) -> Params:
+        """Return no parameters: there are none."""
+        return {}
+
+    def default_rule(self) -> dict[str, Any]:
+        """Return the name of the rule."""
+        return {"null": "majority"}
+
+    def space(self) -> dict[str, Any]:
+        """Return the name of the rule: nothing is searched."""
+        return self.default_rule()
+
+    def candidates(self) -> list[Params]:
+        """Return the only candidate."""
+        return [{}]
+
+    def inner(self, training: Training, folds: npt.NDArray[np.int16]) -> Iterator[InnerFold]:
+        """Predict each inner fold from the class frequencies of the others."""
+        for k in np.unique(folds):
+            rows = np.flatnonzero(folds == k)
+            rest = training.take(np.flatnonzero(folds != k))
+            yield InnerFold(rows, self.predict(rest, {}, training.features[rows], rows).probabilities[None])
+
+    def predict(self, training: Training, params: Params, test: Features, test_groups: Ints) -> Prediction:
+        """Repeat the class frequencies."""
+        from cytobench.probes.null import majority_probabilities
+
+        return Prediction(
+            np.asarray(
+                majority_probabilities(training.labels, len(test), training.n_classes), dtype=np.float64
+            )
+        )
