@@ -62,17 +62,19 @@ def _show(request: RunRequest, where: Places, out: Path, reporter: ConsoleReport
     from cytobench.leaderboard.figures import scores_figure
     from cytobench.leaderboard.render import terminal, write
     from cytobench.leaderboard.table import lay_out
+    from cytobench.leaderboard.uncertainty import judge
 
     card = load_registry(None).leaderboard(_BOARD)
     backbones = {one.name: one for one in request.backbones}
     tasks = {one.name: one for one in request.tasks}
     rows = rows_of_card(card, backbones=backbones, tasks=tasks, home=where.home, reporter=reporter)
     nulls = frozenset(name for name, one in backbones.items() if is_null(one))
-    layout = lay_out(card.title, rows, list(tasks.values()), nulls, remarks=(card.notes,))
+    judged = judge(rows, where.home, reporter)
+    layout = lay_out(card.title, judged, list(tasks.values()), nulls, remarks=(card.notes,))
     output().print(terminal(layout))
     with writing(out):
-        made = write(rows, layout, out, name="leaderboard", command="cytobench demo")
-        picture = scores_figure(rows, out / "leaderboard.png", title=card.title)
+        made = write(judged.rows, layout, out, name="leaderboard", command="cytobench demo")
+        picture = scores_figure(judged.rows, out / "leaderboard.png", title=card.title)
         sheets = _contact_sheets(request, where, out)
     reporter.say(
         "Written: " + ", ".join(str(path) for path in [*made, *([picture] if picture else []), *sheets])

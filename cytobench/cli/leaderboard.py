@@ -52,15 +52,18 @@ def leaderboard(
     from cytobench.cli.console import ConsoleReporter
     from cytobench.leaderboard.collect import chosen_backbones, is_null, rows_of_card
     from cytobench.leaderboard.table import lay_out
+    from cytobench.leaderboard.uncertainty import judge
 
     where = places(home, None)
     registry = load_registry(plugin)
     card = registry.leaderboard(name)
     backbones = {b: registry.backbone(b) for b in chosen_backbones(card, registry.backbones)}
     tasks = {column.task: registry.task(column.task) for column in card.columns}
-    rows = rows_of_card(card, backbones=backbones, tasks=tasks, home=where.home, reporter=ConsoleReporter())
-    nulls = frozenset(b for b, one in backbones.items() if is_null(one))
-    layout = lay_out(card.title, rows, list(tasks.values()), nulls, remarks=(card.notes, note))
+    reporter = ConsoleReporter()
+    found = rows_of_card(card, backbones=backbones, tasks=tasks, home=where.home, reporter=reporter)
+    judged = judge(found, where.home, reporter)
+    rows, nulls = judged.rows, frozenset(b for b, one in backbones.items() if is_null(one))
+    layout = lay_out(card.title, judged, list(tasks.values()), nulls, remarks=(card.notes, note))
     if out is None:
         _print(rows, layout, style)
         return

@@ -271,12 +271,13 @@ def print_outcomes(outcomes: Sequence[RunOutcome], request: RunRequest, title: s
     from cytobench.leaderboard.collect import is_null, rows_of_outcomes
     from cytobench.leaderboard.render import terminal
     from cytobench.leaderboard.table import lay_out
+    from cytobench.leaderboard.uncertainty import judge
 
     backbones: dict[str, BackboneCard] = {card.name: card for card in request.backbones}
     tasks = {card.name: card for card in request.tasks}
-    rows = rows_of_outcomes(outcomes, backbones, tasks)
+    judged = judge(rows_of_outcomes(outcomes, backbones, tasks), request.home)
     nulls = frozenset(name for name, card in backbones.items() if is_null(card))
-    output().print(terminal(lay_out(title, rows, list(tasks.values()), nulls)))
+    output().print(terminal(lay_out(title, judged, list(tasks.values()), nulls)))
 
 
 def summarise(outcomes: Sequence[RunOutcome], home: Path, reporter: ConsoleReporter) -> None:

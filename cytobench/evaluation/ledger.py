@@ -128,6 +128,15 @@ def load_run(folder: Path) -> StoredRun:
         ) from error
 
 
+def load_predictions(home: Path, task: str, backbone: str, probe: str, run_id: str) -> pl.DataFrame:
+    """Return the predictions of a stored run, believing what `load_run` has verified; raises StoreError."""
+    path = run_folder(home, task, backbone, probe, run_id) / PREDICTIONS
+    try:
+        return pl.read_parquet(path)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise StoreError(f"{path} cannot be read ({type(error).__name__}); run it again.") from error
+
+
 def find_run(home: Path, task: str, backbone: str, probe: str, run_id: str) -> StoredRun | None:
     """Return a stored run, or None where there is none; raises StoreError when it is damaged."""
     folder = run_folder(home, task, backbone, probe, run_id)

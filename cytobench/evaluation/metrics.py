@@ -105,6 +105,23 @@ def expected_calibration_error(labels: Ints, probabilities: Floats, bins: int = 
     return float(np.abs(gaps).sum() / len(labels))
 
 
+def reliability(labels: Ints, probabilities: Floats, bins: int = CALIBRATION_BINS) -> list[dict[str, float]]:
+    """Return the bins behind the expected calibration error that hold predictions: low, high, n, means."""
+    confidence = probabilities.max(axis=1)
+    correct = probabilities.argmax(axis=1) == labels
+    index = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    return [
+        {
+            "low": k / bins,
+            "high": (k + 1) / bins,
+            "n": int((index == k).sum()),
+            "confidence": float(confidence[index == k].mean()),
+            "accuracy": float(correct[index == k].mean()),
+        }
+        for k in np.unique(index)
+    ]
+
+
 def brier_score(labels: Ints, probabilities: Floats) -> float:
     """Return the Brier score: squared error summed over classes, mean over rows (Brier 1950); 0 to 2."""
     truth = np.eye(probabilities.shape[1])[labels]

@@ -27,6 +27,7 @@ from cytobench.evaluation.results import (
     predictions_table,
     scores_of,
 )
+from cytobench.evaluation.uncertainty import interval_results, with_groups
 
 _PACKAGES = (
     "numpy",
@@ -57,6 +58,7 @@ def record_of(run: Run, evaluation: Evaluation, *, seconds: Mapping[str, float])
     groups = [examples.groups[row] for row in rows]
     table = predictions_table([examples.samples[row] for row in rows], groups, examples.classes, predictions)
     scores = _scores(run, evaluation, predictions)
+    scores["intervals"] = interval_results(with_groups(predictions, groups), scores["metrics"])
     key = run.key
     result = RunResult(
         **scores,

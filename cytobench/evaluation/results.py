@@ -67,6 +67,26 @@ class ClassResult(_Record):
     recall: float | None
 
 
+class IntervalResult(_Record):
+    """A 95 % interval over groups, conditional on the fitted models; no bounds where there are too few."""
+
+    low: float | None
+    high: float | None
+    se: float | None
+    method: Literal["bootstrap", "jackknife", "too few groups"]
+    groups: int
+
+
+class ReliabilityBin(_Record):
+    """Predictions of one range of confidence: how many, how confident on average, how often right."""
+
+    low: float
+    high: float
+    n: int
+    confidence: float
+    accuracy: float
+
+
 class SplitResult(_Record):
     """How examples were divided; results with another digest must not be compared."""
 
@@ -79,10 +99,12 @@ class SplitResult(_Record):
 class RunResult(_Record):
     """The content of result.json: one backbone on one task under one probe, tuned or not.
 
-    `metrics`: those that are defined; `ranking`: whether AUROC and average precision were averaged within
-    folds or pooled; `fold_spread`: standard deviation of the primary metric over folds; `trials`: budget of a
-    search, None for fixed grids and untuned runs; `device`: where the probe was fitted; `precision`: what the
-    encoder computes in; `seconds`: time per stage (`encode`: at the encoder's rate, only if it was used now).
+    `metrics`: those that are defined; `intervals`: of these, over groups; `reliability`: confidence against
+    accuracy, the data of a reliability diagram; `ranking`: whether AUROC and average precision were averaged
+    within folds or pooled; `fold_spread`: standard deviation of the primary metric over folds; `trials`:
+    budget of a search, None for fixed grids and untuned runs; `device`: where the probe was fitted;
+    `precision`: what the encoder computes in; `seconds`: time per stage (`encode`: at the encoder's rate,
+    only if it was used now).
     """
 
     schema_version: Literal[1] = 1
@@ -94,6 +116,8 @@ class RunResult(_Record):
     tuned: bool
     metric: str
     metrics: dict[str, float]
+    intervals: dict[str, IntervalResult] = {}
+    reliability: list[ReliabilityBin] = []
     ranking: Literal["within folds", "pooled over folds"]
     classes: list[ClassResult]
     confusion: list[list[int]]
@@ -191,8 +215,16 @@ def scores_of(
         "confusion": matrix.tolist(),
         "fold_values": [number_or_none(value) for value in values],
         "fold_spread": number_or_none(metrics.fold_spread(values)),
+        "reliability": [
+            ReliabilityBin(**one)
+            for one in metrics.reliability(predictions.labels, predictions.probabilities)
+        ],
         "n": len(predictions.labels),
     }
+
+
+def _certainty(predictions: Predictions) -> tuple[metrics.Ints, metrics.Floats]:
+    return predictions.labels, predictions.probabilities
 
 
 def class_results(confusion: list[list[int]], names: list[str]) -> list[ClassResult]:

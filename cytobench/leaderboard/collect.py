@@ -151,6 +151,7 @@ def _filled(row: Row, result: RunResult) -> Row:
         spread=result.fold_spread,
         fold_values=tuple(fold.value for fold in result.folds if fold.value is not None),
         n=result.n,
+        pooled_ranking=result.ranking == "pooled over folds",
         groups=0 if result.group == "none" else result.n_groups,
         subset=result.manifest_digest,
         run_id=result.run_id,

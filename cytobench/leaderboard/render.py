@@ -14,6 +14,11 @@ from cytobench.leaderboard.table import Cell, Layout
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+_EXTRAS = ("ranks", "skill")
+_FIELD = {"rank": "ranks", "skill": "skill"}
+_WITH_SKILL = 4
+"""So many columns of a task leave room for the skill in a terminal."""
+
 _LATEX = str.maketrans(
     {
         "&": r"\&",
@@ -41,7 +46,23 @@ def terminal(layout: Layout) -> RenderableType:
     tasks = dict.fromkeys(heading.task for heading in layout.headings)
     tables = [part for task in tasks for part in _task_table(layout, task)]
     notes = [Text(note, style="dim") for note in layout.notes]
-    return Group(Text(layout.title, style="bold"), *tables, *notes)
+    return Group(Text(layout.title, style="bold"), *_standings_table(layout), *tables, *notes)
+
+
+def _standings_table(layout: Layout) -> list[RenderableType]:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    if not layout.standings:
+        return []
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("backbone", no_wrap=True)
+    table.add_column("mean rank", justify="right")
+    for one in layout.standings:
+        text = f"{one.rank:.1f} [{one.low:.1f}, {one.high:.1f}]"
+        table.add_row(one.backbone, Text(text, style="bold green" if one.tied else ""))
+    return [Text.assemble("\n", ("overall", "bold cyan"), "  all ranked columns"), table]
 
 
 def _task_table(layout: Layout, task: str) -> tuple[RenderableType, RenderableType]:
@@ -53,11 +74,22 @@ def _task_table(layout: Layout, task: str) -> tuple[RenderableType, RenderableTy
     about = next((layout.headings[i].about for i in places if layout.headings[i].about), "no results")
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("backbone", no_wrap=True)
+    ranked, skilled = (any(_any(layout, i, field) for i in places) for field in _EXTRAS)
     for i in places:
         table.add_column(layout.headings[i].short, justify="right")
+        if ranked:
+            table.add_column("rank", justify="right")
+        if skilled and len(places) <= _WITH_SKILL:
+            table.add_column("skill", justify="right")
     for name, cells in layout.lines:
-        shown = [cells[i] for i in places]
-        table.add_row(name, *(Text(c.text + c.marks, style=_style(c)) for c in shown))
+        shown: list[Text] = []
+        for cell in (cells[i] for i in places):
+            shown.append(Text(cell.text + cell.marks, style=_style(cell)))
+            if ranked:
+                shown.append(Text(cell.ranks, style="dim"))
+            if skilled and len(places) <= _WITH_SKILL:
+                shown.append(Text(cell.skill, style="dim"))
+        table.add_row(name, *shown)
     return Text.assemble("\n", (task, "bold cyan"), f"  {about}"), table
 
 
@@ -72,6 +104,7 @@ def markdown(layout: Layout, *, command: str = "") -> str:
     lines = [f"# {layout.title}", ""]
     if command:
         lines += ["Made by:", "", "```", command, "```", ""]
+    lines += _markdown_standings(layout)
     for task in dict.fromkeys(heading.task for heading in layout.headings):
         lines += _markdown_task(layout, task)
     lines += [f"* {_escape(note)}" for note in layout.notes]
@@ -83,14 +116,36 @@ def _markdown_task(layout: Layout, task: str) -> list[str]:
     ranked = "" if layout.headings[places[0]].ranked else " (shown, not ranked)"
     about = next((layout.headings[i].about for i in places if layout.headings[i].about), "")
     lines = [f"## {task}{ranked}", "", *([about, ""] if about else [])]
-    lines.append("| backbone | " + " | ".join(layout.headings[i].short for i in places) + " |")
-    lines.append("|---|" + "---:|" * len(places))
+    extras = [
+        [word for word, field in zip(("rank", "skill"), _EXTRAS, strict=True) if _any(layout, i, field)]
+        for i in places
+    ]
+    heads: list[str] = []
+    for i, more in zip(places, extras, strict=True):
+        heads += [layout.headings[i].short, *more]
+    lines.append("| backbone | " + " | ".join(heads) + " |")
+    lines.append("|---|" + "---:|" * len(heads))
     for name, cells in layout.lines:
-        shown = [
-            f"**{cells[i].text}**{cells[i].marks}" if cells[i].best else cells[i].text + cells[i].marks
-            for i in places
-        ]
+        shown: list[str] = []
+        for i, more in zip(places, extras, strict=True):
+            cell = cells[i]
+            text = f"**{cell.text}**" if cell.best else cell.text
+            shown += [text + cell.marks, *(getattr(cell, _FIELD[word]) for word in more)]
         lines.append(f"| {_escape(name)} | " + " | ".join(shown) + " |")
+    return [*lines, ""]
+
+
+def _any(layout: Layout, place: int, field: str) -> bool:
+    return any(getattr(cells[place], field) for _, cells in layout.lines)
+
+
+def _markdown_standings(layout: Layout) -> list[str]:
+    if not layout.standings:
+        return []
+    lines = ["## Overall", "", "| backbone | mean rank | 95 % |", "|---|---:|---:|"]
+    for one in layout.standings:
+        rank = f"**{one.rank:.1f}**" if one.tied else f"{one.rank:.1f}"
+        lines.append(f"| {_escape(one.backbone)} | {rank} | {one.low:.1f} to {one.high:.1f} |")
     return [*lines, ""]
 
 

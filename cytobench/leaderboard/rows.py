@@ -17,9 +17,11 @@ class Row:
     """A run as tables show it: its score, what the score was computed on, or why there is none.
 
     `value`: the task's primary metric, pooled out of fold; `spread`: standard deviation of that metric over
-    the outer folds (how much it moves from fold to fold, not an interval of the mean); `skill`:
-    (value - best null) / (1 - best null) with the same probe; `groups`: number of groups kept whole,
-    0 where the task has none; `subset`: digest of the rows scored.
+    the outer folds (how much it moves from fold to fold, not an interval); `low`, `high`: its 95 % interval
+    over groups, made as `interval` says; `rank_low`, `rank_high`: the ranks it may have among all
+    rows of the column, `tied`: whether 1 is among them; `skill`: (value - best null) / (1 - best null) with
+    the same probe; `groups`: number of groups kept whole, 0 where the task has none; `subset`: digest of the
+    rows scored.
     """
 
     backbone: str
@@ -32,6 +34,13 @@ class Row:
     value: float | None = None
     spread: float | None = None
     fold_values: tuple[float, ...] = ()
+    low: float | None = None
+    high: float | None = None
+    interval: str = ""
+    rank_low: int | None = None
+    rank_high: int | None = None
+    tied: bool = False
+    pooled_ranking: bool = False
     skill: float | None = None
     n: int = 0
     groups: int = 0
@@ -91,6 +100,12 @@ def tidy(rows: Sequence[Row]) -> pl.DataFrame:
         "reason": pl.String,
         "metric": pl.String,
         "value": pl.Float64,
+        "low": pl.Float64,
+        "high": pl.Float64,
+        "interval": pl.String,
+        "rank_low": pl.Int64,
+        "rank_high": pl.Int64,
+        "tied": pl.Boolean,
         "spread": pl.Float64,
         "skill": pl.Float64,
         "n": pl.Int64,

@@ -7,20 +7,28 @@ from dataclasses import dataclass
 
 from cytobench.cards import TaskCard
 from cytobench.leaderboard.rows import Row
+from cytobench.leaderboard.uncertainty import ColumnFacts, Judged, Standing
 
 _HOW_TO_READ = (
-    "Scores in percent, over the predictions of all outer folds; ± is the standard deviation over the folds, "
-    "not an interval. Bold: highest in a ranked column, which says nothing about significance."
+    "Scores in percent over the predictions of all outer folds, with 95 % intervals over groups (patients, "
+    "slides, blocks; single cells where a task has none), given the models as fitted. Ranks: those that "
+    "paired differences leave possible, all pairs of a column together (max-T). Bold: may be first."
 )
+_SKILL = "Skill: the share of the room above the best null model that is used; below 0 the null is better."
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One score as text with what a reader must know about it."""
+    """One score as text with what a reader must know about it.
+
+    `best`: may be first in its column; `ranks`: those it may have, such as "1-3"; `skill`: above the nulls.
+    """
 
     text: str
     best: bool = False
     marks: str = ""
+    ranks: str = ""
+    skill: str = ""
 
 
 @dataclass(frozen=True)
@@ -47,36 +55,41 @@ class Layout:
     headings: tuple[Heading, ...]
     lines: tuple[tuple[str, tuple[Cell, ...]], ...]
     notes: tuple[str, ...]
+    standings: tuple[Standing, ...] = ()
 
 
 def lay_out(
     title: str,
-    rows: Sequence[Row],
+    judged: Judged,
     tasks: Sequence[TaskCard],
     nulls: frozenset[str],
     *,
     remarks: Sequence[str] = (),
 ) -> Layout:
-    """Arrange `rows`: backbones by mean rank, then nulls, then those without a score."""
+    """Arrange rows: backbones by mean rank, then nulls, then those without a score."""
+    rows = judged.rows
     by_place = {(row.backbone, *row.column): row for row in rows}
     columns = list(dict.fromkeys(row.column for row in rows))
-    headings = tuple(_heading(column, rows) for column in columns)
+    headings = tuple(_heading(column, rows, judged.columns.get(column)) for column in columns)
     order = _order(rows, nulls)
     best = {column: _best(column, rows) for column in columns}
     lines = []
     for name in order:
         cells = tuple(_cell(by_place.get((name, *column)), best[column]) for column in columns)
         lines.append((name, cells))
-    return Layout(title, headings, tuple(lines), (*filter(None, remarks), *_notes(rows, tasks)))
+    notes = (*filter(None, remarks), *_notes(judged, tasks))
+    return Layout(title, headings, tuple(lines), notes, tuple(judged.standings))
 
 
-def _heading(column: tuple[str, str, bool], rows: Sequence[Row]) -> Heading:
+def _heading(column: tuple[str, str, bool], rows: Sequence[Row], facts: ColumnFacts | None) -> Heading:
     mine = [row for row in rows if row.column == column]
     scored = next((row for row in mine if row.n), None)
     about = ""
     if scored:
         groups = f", {scored.groups} groups" if scored.groups else ", ungrouped"
         about = f"{scored.metric.replace('_', ' ')}, n = {scored.n:,}{groups}, rows {scored.subset[:8]}"
+        if facts and facts.detectable is not None:
+            about += f", smallest difference it would find {100 * facts.detectable:.1f}"
     return Heading(*column, ranked=mine[0].ranked, about=about)
 
 
@@ -105,7 +118,9 @@ def _order(rows: Sequence[Row], nulls: frozenset[str]) -> list[str]:
 
 
 def _best(column: tuple[str, str, bool], rows: Sequence[Row]) -> float | None:
-    """Return the highest score of a ranked column; none where nothing is ranked."""
+    """Return the highest score of a ranked column without rank intervals; none where nothing is ranked."""
+    if any(row.rank_low is not None for row in rows if row.column == column):
+        return None
     scores = [row.value for row in rows if row.column == column and row.ranked and row.value is not None]
     return max(scores, default=None)
 
@@ -115,13 +130,22 @@ def _cell(row: Row | None, best: float | None) -> Cell:
         return Cell("not run")
     if row.value is None:
         return Cell("failed" if row.status == "failed" else "not run")
-    spread = f" ± {100 * row.spread:.1f}" if row.spread is not None else ""
+    reach = ""
+    if row.low is not None and row.high is not None:
+        reach = f" [{100 * row.low:.1f}, {100 * row.high:.1f}]"
     marks = {"same data set": "†", "same smears": "‡", "unknown": "?"}.get(row.overlap, "")
-    return Cell(f"{100 * row.value:.1f}{spread}", best=row.value == best, marks=marks)
+    ranks = "" if row.rank_low is None else f"{row.rank_low}–{row.rank_high}"
+    ranks = f"{row.rank_low}" if ranks and row.rank_low == row.rank_high else ranks
+    skill = "" if row.skill is None or row.null else f"{row.skill:+.2f}"
+    best_here = row.ranked and (row.tied or row.value == best)
+    return Cell(f"{100 * row.value:.1f}{reach}", best_here, marks, ranks, skill)
 
 
-def _notes(rows: Sequence[Row], tasks: Sequence[TaskCard]) -> list[str]:
+def _notes(judged: Judged, tasks: Sequence[TaskCard]) -> list[str]:
+    rows = judged.rows
     notes = [_HOW_TO_READ]
+    if any(row.skill is not None and not row.null for row in rows):
+        notes.append(_SKILL)
     marks = {row.overlap for row in rows if row.value is not None}
     if "same data set" in marks:
         notes.append("† pretrained on the task's own data set.")
@@ -129,7 +153,32 @@ def _notes(rows: Sequence[Row], tasks: Sequence[TaskCard]) -> list[str]:
         notes.append("‡ pretrained on other cells of the same smears.")
     if "unknown" in marks:
         notes.append("? pretraining sets not published: an overlap can be neither shown nor excluded.")
+    notes += _limits(judged)
     notes += _ranking(rows, tasks) + _ungrouped(rows, tasks) + _unranked(rows) + _reasons(rows)
+    return notes
+
+
+def _limits(judged: Judged) -> list[str]:
+    """Say where there are too few groups to be sure of anything, and which tasks tell no backbone apart."""
+    few = dict.fromkeys(key[0] for key, facts in judged.columns.items() if facts.groups and not facts.enough)
+    blind = {
+        task: [facts.discriminates for key, facts in judged.columns.items() if key[0] == task]
+        for task in dict.fromkeys(key[0] for key in judged.columns)
+    }
+    silent = [task for task, found in blind.items() if False in found and True not in found]
+    notes = []
+    if few:
+        notes.append(f"Too few groups for an interval, a rank or a test: {', '.join(few)}.")
+    if silent:
+        notes.append(
+            "Not discriminative here, no backbone is significantly above every null model: "
+            f"{', '.join(silent)}."
+        )
+    if judged.standings:
+        notes.append(
+            "Overall: mean rank over all ranked columns, of the backbones complete on them; its interval "
+            "holds for all columns together, and those in bold may be first."
+        )
     return notes
 
 

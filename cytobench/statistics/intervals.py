@@ -86,7 +86,7 @@ def intervals(
             name: from_influence(float(values[name][0]), influence(name, scored), limits_of(name))
             for name in names
         }
-    return {name: _never_certain(name, float(values[name][0]), found[name], count) for name in names}
+    return {name: never_certain(name, float(values[name][0]), found[name], count) for name in names}
 
 
 def from_bootstrap(drawn: Floats, n_groups: int) -> Interval:
@@ -142,7 +142,7 @@ def limits_of(name: str) -> tuple[float, float]:
     return _RANGES.get(name, (0.0, 1.0))
 
 
-def _never_certain(name: str, value: float, found: Interval, n_groups: int) -> Interval:
+def never_certain(name: str, value: float, found: Interval, n_groups: int) -> Interval:
     """Return an interval that is no single point: no group disagreed, but another one might.
 
     With n groups that all agree the other end lies where so much agreement has probability 2.5 % (Clopper and

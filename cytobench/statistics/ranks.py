@@ -11,8 +11,13 @@ import numpy.typing as npt
 from cytobench.statistics.intervals import (
     CONFIDENCE,
     RESAMPLES,
+    Interval,
+    from_bootstrap,
+    from_influence,
     influence,
+    limits_of,
     method_of,
+    never_certain,
     standard_error,
 )
 from cytobench.statistics.weighted import Scored, resamplings, weighted_metric
@@ -28,13 +33,21 @@ _WILCOXON_TASKS = 8
 class Contest:
     """p runs on the rows of one task, and how their scores vary together over samples of groups.
 
-    `values`: float64 [p]; `errors`: float64 [p, p], standard errors of all differences; `drawn`: float64
-    [B, p, p], differences of the values over samples of groups, centred and divided by `errors`.
+    `values`: float64 [p]; `intervals`: of each value alone; `errors`: float64 [p, p], standard errors of all
+    differences; `drawn`: float64 [B, p, p], differences of the values over samples of groups, centred and
+    divided by `errors`.
     """
 
     values: Floats
+    intervals: tuple[Interval, ...]
     errors: Floats
     drawn: Floats
+
+    def of(self, places: Sequence[int]) -> Contest:
+        """Return the contest of some of the runs."""
+        both = np.ix_(places, places)
+        chosen = tuple(self.intervals[place] for place in places)
+        return Contest(self.values[list(places)], chosen, self.errors[both], self.drawn[:, both[0], both[1]])
 
 
 def contest(
@@ -57,14 +70,17 @@ def contest(
     if method == "bootstrap":
         weights = resamplings(count, resamples, rng)
         moved = np.stack([weighted_metric(name, run, weights) for run in runs], axis=1) - values
+        alone = [from_bootstrap(moved[:, i] + values[i], count) for i in range(len(runs))]
     else:
+        alone = [from_influence(values[i], pulls[:, i], limits_of(name)) for i in range(len(runs))]
         normal = rng.standard_normal((resamples, count))
         scale = np.sqrt(rng.chisquare(count - 1, resamples) / (count - 1))
         moved = normal @ pulls / np.sqrt(count * (count - 1)) / scale[:, None]
     moved = np.nan_to_num(moved)
     differences = moved[:, :, None] - moved[:, None, :]
     drawn = np.divide(differences, errors, out=np.zeros_like(differences), where=errors > 0)
-    return Contest(values, errors, drawn)
+    sure = tuple(never_certain(name, float(values[i]), one, count) for i, one in enumerate(alone))
+    return Contest(values, sure, errors, drawn)
 
 
 def critical_value(contests: Sequence[Contest], confidence: float = CONFIDENCE) -> float:

@@ -142,9 +142,16 @@ def weighted_metric(name: str, scored: Scored, weights: Floats) -> Floats:
 
     NaN where it is undefined: no row, or for ranking metrics no pair of a positive and a negative.
     """
-    if name in RANKING_METRICS:
-        return _ranking(name, scored, weights)
-    return scored.totals.weighted(weights).metric(name)
+    return weighted_metrics([name], scored, weights)[name]
+
+
+def weighted_metrics(names: Sequence[str], scored: Scored, weights: Floats) -> dict[str, Floats]:
+    """Return several metrics under each weighting of the groups, float64 [B] each."""
+    ranked = [name for name in names if name in RANKING_METRICS]
+    found = _ranking(ranked, scored, weights) if ranked else {}
+    others = [name for name in names if name not in ranked]
+    totals = scored.totals.weighted(weights) if others else None
+    return {name: found[name] if totals is None or name in found else totals.metric(name) for name in names}
 
 
 def nudged_metric(name: str, scored: Scored, by: float) -> Floats:
@@ -157,54 +164,49 @@ def nudged_metric(name: str, scored: Scored, by: float) -> Floats:
     for first in range(0, count, step):
         weights = np.ones((min(step, count - first), count))
         weights[np.arange(len(weights)), np.arange(first, first + len(weights))] += by
-        found.append(_ranking(name, scored, weights))
+        found.append(_ranking([name], scored, weights)[name])
     return np.concatenate(found)
 
 
-def weighted_metrics(names: Sequence[str], scored: Scored, weights: Floats) -> dict[str, Floats]:
-    """Return several metrics under each weighting of the groups, float64 [B] each."""
-    totals = scored.totals.weighted(weights)
-    return {
-        name: _ranking(name, scored, weights) if name in RANKING_METRICS else totals.metric(name)
-        for name in names
-    }
-
-
-def _ranking(name: str, scored: Scored, weights: Floats) -> Floats:
-    """Return the macro one-vs-rest metric over the classes for which it is defined, float64 [B]."""
+def _ranking(names: Sequence[str], scored: Scored, weights: Floats) -> dict[str, Floats]:
+    """Return macro one-vs-rest metrics over the classes for which they are defined, float64 [B] each."""
     n_classes = scored.probabilities.shape[1]
     codes = range(n_classes) if n_classes > 2 else (1,)
-    measure = _auroc if name == "auroc" else _average_precision
-    values = np.stack([_in_portions(measure, _Ordered.of(scored, code), weights) for code in codes], axis=1)
+    values = np.stack([_in_portions(names, _Ordered.of(scored, code), weights) for code in codes])
     with np.errstate(invalid="ignore"):
-        return _mean_known(values)
+        return {name: _mean_known(values[:, place].T) for place, name in enumerate(names)}
 
 
-def _in_portions(measure: Callable[[_Ordered, Floats], Floats], ordered: _Ordered, weights: Floats) -> Floats:
-    """Return the measure for all weights, some at a time so that they fit the cache, on all cores."""
+def _in_portions(names: Sequence[str], ordered: _Ordered, weights: Floats) -> Floats:
+    """Return measures under all weights, [names, B]: some at a time, to fit the cache, on all cores."""
+    if not len(ordered.positive):
+        return np.full((len(names), len(weights)), np.nan)
     step = max(1, _CELLS_AT_ONCE // max(1, len(ordered.group)))
     portions = [weights[first : first + step] for first in range(0, len(weights), step)]
     if len(portions) == 1:
-        return measure(ordered, weights)
+        return _measured(names, ordered, weights)
     with ThreadPoolExecutor(min(len(portions), cpu_count() or 1)) as pool:
-        return np.concatenate(list(pool.map(lambda one: measure(ordered, one), portions)))
+        parts = pool.map(lambda one: _measured(names, ordered, one), portions)
+        return np.concatenate(list(parts), axis=1)
 
 
 @dataclass(frozen=True)
 class _Ordered:
     """The rows of a run by fold and, within it, by falling score of one class.
 
-    `group`, `positive`: [n] in that order; `last`: [P], for each positive the last row of its fold whose
-    score is not below its own; `above`: [P], the first row whose score equals its own; `start`, `end`: [P],
-    first row of its fold and first after it; `cuts`: where positives of a fold begin.
+    `group`: [n] in that order; `positive`: [P], the rows of the class. For each positive, [P]: `above` and
+    `last`, the first row with its score and the first row after these; `start` and `end`, the first row of
+    its fold and the first after it. `before`: [n + 1], positives before each row; `cuts`: the first positive
+    of each fold.
     """
 
     group: Ints
     positive: Ints
-    last: Ints
     above: Ints
+    last: Ints
     start: Ints
     end: Ints
+    before: Ints
     cuts: Ints
 
     @classmethod
@@ -215,64 +217,68 @@ class _Ordered:
         fold, score = fold[order], score[order]
         new_fold = np.r_[True, fold[1:] != fold[:-1]]
         new_score = new_fold | np.r_[True, score[1:] != score[:-1]]
-        positive = np.flatnonzero(scored.labels[order] == code)
+        is_positive = scored.labels[order] == code
+        positive = np.flatnonzero(is_positive)
         begins, folds = np.flatnonzero(new_score), np.flatnonzero(new_fold)
         block, part = (np.cumsum(one)[positive] - 1 for one in (new_score, new_fold))
         ends, fold_ends = np.r_[begins[1:], len(order)], np.r_[folds[1:], len(order)]
-        cuts = np.flatnonzero(np.r_[True, part[1:] != part[:-1]]) if len(part) else np.zeros(0, np.int64)
         return cls(
             scored.group[order],
             positive,
-            ends[block] - 1,
             begins[block],
+            ends[block],
             folds[part],
             fold_ends[part],
-            cuts,
+            np.r_[0, np.cumsum(is_positive)],
+            np.flatnonzero(np.r_[True, part[1:] != part[:-1]]) if len(part) else part,
         )
 
 
-def _sums(weights: Floats, ordered: _Ordered) -> tuple[Floats, Floats, Floats]:
-    """Return the weights of positives [B, P], and sums of all and of positive rows before each [B, n+1]."""
+def _measured(names: Sequence[str], ordered: _Ordered, weights: Floats) -> Floats:
+    """Return AUROC and average precision of one class within folds, weighted by pairs: [names, B]."""
     rows = weights[:, ordered.group]
     mine = rows[:, ordered.positive]
-    everything = np.zeros((len(weights), rows.shape[1] + 1))
-    np.cumsum(rows, axis=1, out=everything[:, 1:])
-    only = np.zeros_like(rows)
-    only[:, ordered.positive] = mine
-    positives = np.zeros_like(everything)
-    np.cumsum(only, axis=1, out=positives[:, 1:])
-    return mine, everything, positives
+    all_before = np.zeros((len(weights), rows.shape[1] + 1))
+    np.cumsum(rows, axis=1, out=all_before[:, 1:])
+    positives_before = np.zeros((len(weights), mine.shape[1] + 1))
+    np.cumsum(mine, axis=1, out=positives_before[:, 1:])
+
+    def rows_to(place: Ints) -> Floats:
+        return all_before[:, place]
+
+    def positives_to(place: Ints) -> Floats:
+        return positives_before[:, ordered.before[place]]
+
+    found = []
+    for name in names:
+        measure = _auroc if name == "auroc" else _average_precision
+        found.append(measure(ordered, mine, rows_to, positives_to))
+    return np.stack(found)
 
 
-def _by_fold(values: Floats, ordered: _Ordered) -> Floats:
-    return np.add.reduceat(values, ordered.cuts, axis=1)
+_Sum = Callable[[Ints], Floats]
 
 
-def _auroc(ordered: _Ordered, weights: Floats) -> Floats:
-    if not len(ordered.positive):
-        return np.full(len(weights), np.nan)
-    mine, everything, positives = _sums(weights, ordered)
-    negatives = everything - positives
-    below = negatives[:, ordered.end] - negatives[:, ordered.last + 1]
-    tied = negatives[:, ordered.last + 1] - negatives[:, ordered.above]
-    of_fold = negatives[:, ordered.end] - negatives[:, ordered.start]
-    return _ratio((mine * (below + tied / 2)).sum(1), (mine * of_fold).sum(1))
+def _auroc(ordered: _Ordered, mine: Floats, rows_to: _Sum, positives_to: _Sum) -> Floats:
+    """Return won pairs over all pairs, ties counting half, summed over folds."""
+
+    def negatives_to(place: Ints) -> Floats:
+        return rows_to(place) - positives_to(place)
+
+    end = negatives_to(ordered.end)
+    won = end - (negatives_to(ordered.above) + negatives_to(ordered.last)) / 2
+    return _ratio((mine * won).sum(1), (mine * (end - negatives_to(ordered.start))).sum(1))
 
 
-def _average_precision(ordered: _Ordered, weights: Floats) -> Floats:
-    if not len(ordered.positive):
-        return np.full(len(weights), np.nan)
-    mine, everything, positives = _sums(weights, ordered)
-    hits = positives[:, ordered.last + 1] - positives[:, ordered.start]
-    taken = everything[:, ordered.last + 1] - everything[:, ordered.start]
+def _average_precision(ordered: _Ordered, mine: Floats, rows_to: _Sum, positives_to: _Sum) -> Floats:
+    """Return the folds' average precisions, weighted by their numbers of pairs."""
+    hits = positives_to(ordered.last) - positives_to(ordered.start)
+    taken = rows_to(ordered.last) - rows_to(ordered.start)
     precision = np.divide(hits, taken, out=np.zeros_like(hits), where=taken > 0)
-    of_fold = everything[:, ordered.end] - everything[:, ordered.start]
-    count = _by_fold(mine, ordered)
-    first = ordered.cuts
-    negative = of_fold[:, first] - count
-    each = np.divide(_by_fold(mine * precision, ordered), count, out=np.zeros_like(count), where=count > 0)
-    pairs = count * negative
-    return _ratio((pairs * each).sum(1), pairs.sum(1))
+    count = np.add.reduceat(mine, ordered.cuts, axis=1)
+    gained = np.add.reduceat(mine * precision, ordered.cuts, axis=1)
+    negative = rows_to(ordered.end[ordered.cuts]) - rows_to(ordered.start[ordered.cuts]) - count
+    return _ratio((gained * negative).sum(1), (count * negative).sum(1))
 
 
 def _ratio(above: Floats, below: Floats) -> Floats:

@@ -16,6 +16,7 @@ from cytobench.leaderboard import render
 from cytobench.leaderboard.figures import scores_figure
 from cytobench.leaderboard.rows import Row, tidy, with_skill
 from cytobench.leaderboard.table import Layout, lay_out
+from cytobench.leaderboard.uncertainty import Judged
 
 NULLS = frozenset({"majority", "colour"})
 
@@ -30,6 +31,8 @@ def row(backbone: str, value: float | None, **changes: object) -> Row:
         metric="balanced_accuracy",
         value=value,
         spread=None if value is None else 0.02,
+        low=None if value is None else value - 0.05,
+        high=None if value is None else value + 0.04,
         fold_values=() if value is None else (value - 0.02, value + 0.02),
         n=0 if value is None else 120,
         groups=0 if value is None else 12,
@@ -38,6 +41,11 @@ def row(backbone: str, value: float | None, **changes: object) -> Row:
         metrics={} if value is None else {"balanced_accuracy": value, "auroc": 0.9},
     )
     return replace(base, **changes)  # type: ignore[arg-type]
+
+
+def plain(rows: list[Row]) -> Judged:
+    """Return rows that were compared with nobody."""
+    return Judged(rows, {}, [])
 
 
 @pytest.fixture
@@ -64,7 +72,7 @@ def layout(rows: list[Row]) -> Layout:
         "accept_ungrouped": True,
         "view": {"kind": "box"},
     }
-    return lay_out("Board", rows, [parse_card(TaskCard, card, source=None)], NULLS)
+    return lay_out("Board", plain(rows), [parse_card(TaskCard, card, source=None)], NULLS)
 
 
 def test_skill_is_measured_from_the_best_null_of_the_same_column(rows: list[Row]) -> None:
@@ -96,7 +104,7 @@ def test_scores_of_different_tasks_are_ranked_never_averaged() -> None:
             for name, value in [("a", 0.9), ("b", 0.1), ("c", 0.2)]
         ),
     ]
-    board = lay_out("Board", rows, [], frozenset())
+    board = lay_out("Board", plain(rows), [], frozenset())
     # Mean ranks: c (3 + 1) / 2 = 2, a (1 + 3) / 2 = 2, b (4 + 2) / 2 = 3; a mean of scores would put a first
     # by far. The one that lacks a ranked column cannot be placed among the others.
     assert [name for name, _ in board.lines] == ["a", "c", "b", "partial"]
@@ -117,7 +125,7 @@ def test_every_layout_says_who_failed_who_did_not_run_and_why(layout: Layout, fo
     text = {"markdown": render.markdown, "latex": render.latex}.get(form, _terminal)(layout)
     for word in (
         "80.0",
-        "± 2.0" if form != "latex" else r"$\pm$ 2.0",
+        "[75.0, 84.0]",
         "failed",
         "not run",
         "licence page",
@@ -136,21 +144,21 @@ def test_every_layout_says_who_failed_who_did_not_run_and_why(layout: Layout, fo
 def test_a_table_says_how_aurocs_of_several_folds_became_one(split: dict[str, str], words: str) -> None:
     card = {"name": "blood", "title": "Blood", "dataset": "pbc", "group": "slide", "view": {"kind": "box"}}
     tasks = [parse_card(TaskCard, card | {"metric": "auroc", "split": split}, source=None)]
-    notes = lay_out("Board", [row("net", 0.9, metric="auroc")], tasks, NULLS).notes
+    notes = lay_out("Board", plain([row("net", 0.9, metric="auroc")]), tasks, NULLS).notes
     assert sum(note.startswith(words) for note in notes) == 1
-    assert not any("AUROC" in note for note in lay_out("Board", [row("net", 0.9)], tasks, NULLS).notes)
+    assert not any("AUROC" in note for note in lay_out("Board", plain([row("net", 0.9)]), tasks, NULLS).notes)
 
 
 def test_a_reason_that_names_its_backbone_is_not_told_with_the_name_twice() -> None:
     rows = [row("own", None, status="failed", reason="own: mine has no function 'tiny'; correct loader.")]
-    assert lay_out("Board", rows, [], NULLS).notes[-1] == (
+    assert lay_out("Board", plain(rows), [], NULLS).notes[-1] == (
         "own: failed: mine has no function 'tiny'; correct loader."
     )
 
 
 @pytest.mark.parametrize("reason", ["the disk is full", "the disk is full.", "did you mean 'uni'?"])
 def test_a_reason_ends_like_a_sentence(reason: str) -> None:
-    note = lay_out("Board", [row("own", None, reason=reason)], [], NULLS).notes[-1]
+    note = lay_out("Board", plain([row("own", None, reason=reason)]), [], NULLS).notes[-1]
     assert note == f"own: not run: {reason.rstrip('.')}{'' if reason.endswith('?') else '.'}"
 
 
@@ -170,8 +178,8 @@ def test_markdown_tables_stay_tables_whatever_the_reason_says(layout: Layout) ->
 
 def test_pretraining_overlap_is_marked_and_explained(layout: Layout) -> None:
     text = render.markdown(layout)
-    assert "**80.0 ± 2.0**†" in text
-    assert "70.0 ± 2.0‡" in text
+    assert "**80.0 [75.0, 84.0]**†" in text
+    assert "70.0 [65.0, 74.0]‡" in text
     assert "† pretrained on the task's own data set" in text
 
 
