@@ -47,7 +47,7 @@ TaskOption = Annotated[
         "--task",
         "-t",
         metavar="NAME",
-        help="A name from `list tasks` or a card file (repeatable); default: all whose data is at hand.",
+        help="A name or family from `list tasks`, or a card file (repeatable); default: all at hand.",
         show_default=False,
     ),
 ]
@@ -227,13 +227,19 @@ def request_of(
 
 def _tasks(registry: Registry, names: Sequence[str] | None, where: Places) -> list[TaskCard]:
     if names:
-        return _unique([registry.task(name) for name in names])
+        return _unique([card for name in names for card in _named(registry, name)])
     from cytobench.datasets.task import available_tasks
 
     found = available_tasks(registry.tasks, where.data)
     if not found:
         raise UsageError("No task's data is at hand; say where it lies with --data DIR, or name a --task.")
     return list(found)
+
+
+def _named(registry: Registry, name: str) -> list[TaskCard]:
+    """Return the task of this name, or all tasks of the family of this name."""
+    family = [card for card in registry.tasks.values() if card.family == name]
+    return family if family and name not in registry.tasks else [registry.task(name)]
 
 
 def _require_probes(names: object) -> None:

@@ -30,6 +30,10 @@ if TYPE_CHECKING:
 GENERATION = 8
 """Trials whose settings are drawn together: none of them knows another's result."""
 _BEAT_SECONDS, _DEAD_SECONDS = 10.0, 60.0
+_LOCK_SECONDS = 10
+"""After so long the lock of a journal belongs to nobody: writing a line takes milliseconds."""
+_HERE: set[str] = set()
+"""The workers of this process that have not left."""
 _BROKEN = "The storage of the studies, {where}, cannot be used ({why}); what was tried is kept, run again."
 
 
@@ -77,7 +81,7 @@ def _journal_file(path: Path) -> BaseStorage:
     from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock, JournalStorage
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = JournalFileOpenLock(str(path))
+    lock = JournalFileOpenLock(str(path), grace_period=_LOCK_SECONDS)
     if path.exists():
         lock.acquire()
         try:
@@ -143,6 +147,7 @@ class SharedStudy:
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._worker = f"{socket.gethostname()}/{os.getpid()}/{threading.get_ident()}/{time.time():.3f}"
+        _HERE.add(self._worker)
         with self._told():
             self._study = optuna.create_study(
                 storage=self.storage, study_name=self.name, direction="maximize", load_if_exists=True
@@ -199,6 +204,7 @@ class SharedStudy:
 
     def leave(self) -> None:
         """Give up whatever is not finished: other processes may take it over at once."""
+        _HERE.discard(self._worker)
         with contextlib.suppress(Exception):
             self._study.set_user_attr(f"worker {self._worker}", 0.0)
 
@@ -294,7 +300,9 @@ class SharedStudy:
 def _is_dead(worker: str, beat: float) -> bool:
     host, _, rest = worker.partition("/")
     pid = rest.partition("/")[0]
-    if host == socket.gethostname() and pid.isdigit() and int(pid) != os.getpid():
+    if host == socket.gethostname() and pid.isdigit():
+        if int(pid) == os.getpid():
+            return worker not in _HERE
         try:
             os.kill(int(pid), 0)
         except ProcessLookupError:

@@ -45,7 +45,7 @@ def rows_of_card(
     of rows and folds. A backbone without such a run is there as failed or not run, with the reason.
     A damaged run is warned about and left out.
     """
-    stored = _Stored(home, reporter)
+    stored = StoredRuns(home, reporter)
     rows = []
     for column in card.columns:
         task = tasks[column.task]
@@ -64,8 +64,8 @@ def is_null(card: BackboneCard) -> bool:
     return card.loader in ("null", "handcrafted") or card.weights == "random"
 
 
-class _Stored:
-    """Everything under a home, read once."""
+class StoredRuns:
+    """Everything under a home, read once: `runs`, newest first, and `failures`; damaged ones are named."""
 
     def __init__(self, home: Path, reporter: Reporter) -> None:
         found: list[tuple[float, RunResult]] = []

@@ -33,7 +33,7 @@ class Comparison:
     `difference`: of the pooled scores; `interval`: paired, over groups; `p`: two-sided, of the paired
     permutation test over groups, NaN with too few; `effect`: mean over standard deviation of the groups'
     differences (Cohen's d_z); `detectable`: the true difference that this task would have found with 80 %
-    power; `groups`: their number; `better`, `worse`: groups that pull the difference up or down.
+    power; `groups`: their number; `better`, `worse`: groups in which A is right more, or less, often than B.
     """
 
     difference: float
@@ -63,7 +63,7 @@ def compare(name: str, a: Scored, b: Scored, *, resamples: int = RESAMPLES, seed
         found = from_influence(difference, pulls)
     error = float(standard_error(pulls))
     spread = error * np.sqrt(count)
-    each = difference + pulls
+    more = (_hits(a) - _hits(b)).round()
     return Comparison(
         difference,
         found,
@@ -71,9 +71,15 @@ def compare(name: str, a: Scored, b: Scored, *, resamples: int = RESAMPLES, seed
         difference / spread if spread > 0 else float("nan"),
         detectable_difference(error, count - 1),
         count,
-        int((each > 0).sum()),
-        int((each < 0).sum()),
+        int((more > 0).sum()),
+        int((more < 0).sum()),
     )
+
+
+def _hits(scored: Scored) -> Floats:
+    """Return how many predictions are right in each group, float64 [G]."""
+    hits: Floats = np.trace(scored.totals.confusion, axis1=1, axis2=2)
+    return hits
 
 
 def _value(name: str, scored: Scored) -> float:
