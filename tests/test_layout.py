@@ -16,7 +16,7 @@ LEVELS = [
     {"errors", "progress", "__init__"},
     {"digests", "cards", "manifest"},
     {"registry"},
-    {"images", "datasets"},
+    {"images", "perturb", "datasets"},
     {"features", "encoders"},
     {"probes", "statistics"},
     {"evaluation"},

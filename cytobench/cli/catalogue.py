@@ -30,7 +30,23 @@ _PROBES = {
         "squared L2, C = M*K/100; tuned: 45 values of C, raw or standardised",
         "cell",
     ),
-    "mean-linear": ("mean-pooled bag, then linear", "the null of multiple instance learning", "bag"),
+    "prototype": ("nearest class mean", "SimpleShot: centred, unit length; nothing to tune", "cell"),
+    "abmil": (
+        "gated attention over the instances of a bag (Ilse et al. 2018)",
+        "tuned: learning rate, weight decay, instance dropout (--trials)",
+        "bag",
+    ),
+    "dsmil": (
+        "attention by likeness to the most telling instance (Li et al. 2021)",
+        "tuned: as abmil",
+        "bag",
+    ),
+    "mean-linear": ("mean-pooled bag, then linear", "a null of multiple instance learning", "bag"),
+    "max-linear": (
+        "largest value of each feature, then linear",
+        "a null of multiple instance learning",
+        "bag",
+    ),
 }
 _WIDTHS = {"name": 18, "data": 8, "unit": 4, "probes": 10, "dim": 4, "domain": 9, "weights": 6}
 

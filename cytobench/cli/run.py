@@ -99,6 +99,19 @@ def run(
     nulls: Annotated[
         bool, typer.Option("--nulls", help="Also run the null models, which any backbone must beat.")
     ] = False,
+    shots: Annotated[
+        str | None,
+        typer.Option(
+            metavar="1,2,4,8,16",
+            help="Also few-shot curves: linear, kNN and prototypes after so many cells of each class.",
+            show_default=False,
+        ),
+    ] = None,
+    shot_seeds: Annotated[int, typer.Option(help="Draws behind each point of a few-shot curve.", min=1)] = 10,
+    stress: Annotated[
+        bool,
+        typer.Option("--stress", help="Also scores under defocus, stain, hue, scale, shift; diluted bags."),
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Compute results anew (features are kept).")] = False,
     rehash: RehashOption = False,
     offline: OfflineOption = False,
@@ -116,7 +129,11 @@ def run(
     cytobench run -b dinov2-vits14 -b morphology -b timm:vit_small_patch16_224.dino -p knn --data DIR
 
     cytobench run --backbone my/card.toml --plugin my --task my-cells --folds 3
+
+    cytobench run -b uni -t malaria-patients --probe abmil --trials 32 --stress --data DIR
     """
+    from cytobench.cli.extras import run_extras, shots_of
+
     where = places(home, data)
     registry = load_registry(plugin)
     reporter = _reporter()
@@ -135,8 +152,11 @@ def run(
         rehash=rehash,
         download=not offline,
     )
+    wanted = shots_of(shots)
     outcomes = compare(request, reporter)
     print_outcomes(outcomes, request)
+    if stress or wanted:
+        run_extras(request, outcomes, reporter, stress=stress, shots=wanted, shot_seeds=shot_seeds)
     if any(outcome.result for outcome in outcomes):
         _hint_at_nulls(request, reporter)
     summarise(outcomes, where.home, reporter)

@@ -106,13 +106,22 @@ def evaluate(
     return Evaluation(rows, probabilities[rows], *found, attention)
 
 
+def training_of(
+    features: Features, examples: Examples, folds: Folds, k: int, key: tuple[Any, ...]
+) -> Training:
+    """Return the training part of outer fold `k`; `key` names the draws of its models."""
+    rows, name = folds.train(k), folds.names[k]
+    labels, groups = examples.labels[rows], examples.group_codes[rows]
+    return Training(features[rows], labels, groups, len(examples.classes), (*key, name))
+
+
 def _part(features: Features, examples: Examples, folds: Folds, k: int, key: tuple[Any, ...]) -> Part:
     """Return an outer fold's training part, cut out of the features when needed, and its inner folds."""
     rows, name = folds.train(k), folds.names[k]
     labels, groups = examples.labels[rows], examples.group_codes[rows]
 
     def training() -> Training:
-        return Training(features[rows], labels, groups, len(examples.classes), (*key, name))
+        return training_of(features, examples, folds, k, key)
 
     return Part(name, training, inner_folds(labels, groups, (*key, name)))
 

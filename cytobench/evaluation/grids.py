@@ -197,6 +197,45 @@ def _few_threads_for(products: int) -> Iterator[None]:
 
 
 @dataclass(frozen=True)
+class Prototype:
+    """The nearest class mean (SimpleShot): nothing to tune."""
+
+    searched: Literal[False] = False
+
+    def default(self, training: Training) -> Params:
+        """Return no parameters: there are none."""
+        return {}
+
+    def default_rule(self) -> dict[str, Any]:
+        """Return the name of the rule."""
+        return {"prototype": "centred, unit length, Euclidean"}
+
+    def space(self) -> dict[str, Any]:
+        """Return the name of the rule: nothing is searched."""
+        return self.default_rule()
+
+    def candidates(self) -> list[Params]:
+        """Return the only candidate."""
+        return [{}]
+
+    def inner(self, training: Training, folds: npt.NDArray[np.int16]) -> Iterator[InnerFold]:
+        """Predict each inner fold from the class means of the others."""
+        for k in np.unique(folds):
+            rows = np.flatnonzero(folds == k)
+            rest = training.take(np.flatnonzero(folds != k))
+            yield InnerFold(rows, self.predict(rest, {}, training.features[rows], rows).probabilities[None])
+
+    def predict(self, training: Training, params: Params, test: Features, test_groups: Ints) -> Prediction:
+        """Compare with the class means of the training rows."""
+        from cytobench.probes.prototype import prototype_probabilities
+
+        table = _table(training.features)
+        return Prediction(
+            prototype_probabilities(table, training.labels, _table(test), n_classes=training.n_classes)
+        )
+
+
+@dataclass(frozen=True)
 class Majority:
     """The null predictor: every row gets the class frequencies of the training part, whatever the probe."""
 

@@ -163,6 +163,7 @@ UNIT_OF_PROBE: Mapping[str, str] = MappingProxyType(
     {
         "knn": "cell",
         "linear": "cell",
+        "prototype": "cell",
         "abmil": "bag",
         "dsmil": "bag",
         "mean-linear": "bag",
@@ -182,12 +183,14 @@ def recipe_of(
     `standardise`: the backbone's untuned default for linear probes; `exclude_own_group`: neighbours of a
     row's own group do not vote; `device`: where models of bags are fitted.
     """
-    from cytobench.evaluation.grids import Knn, Linear, Majority
+    from cytobench.evaluation.grids import Knn, Linear, Majority, Prototype
 
     if null:
         return Majority()
     if probe == "knn":
         return Knn(exclude_own_group=exclude_own_group)
+    if probe == "prototype":
+        return Prototype()
     if probe in SEARCHED_PROBES:
         from cytobench.evaluation.mil import Mil
 

@@ -12,6 +12,8 @@ import numpy.typing as npt
 
 from cytobench.errors import DataError
 from cytobench.features.space import canonical_json
+from cytobench.images import RGB
+from cytobench.perturb import Perturbation, cut
 
 if TYPE_CHECKING:
     import polars as pl
@@ -30,7 +32,8 @@ class Items:
     """Instances to be encoded, in the order of the table they come from.
 
     ids: uint8 [n, 16]; images: n paths; boxes: int32 [n, 4] as x, y, w, h in pixels (all -1: the whole
-    image); view: how they are cut; mpp: float64 [n], micrometres per pixel (NaN: unknown).
+    image); view: how they are cut; mpp: float64 [n], micrometres per pixel (NaN: unknown); change: what is
+    done to every crop (None: nothing).
     """
 
     ids: Ids
@@ -38,6 +41,7 @@ class Items:
     boxes: npt.NDArray[np.int32]
     view: View
     mpp: npt.NDArray[np.float64]
+    change: Perturbation | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -52,6 +56,11 @@ class Items:
         value = float(self.mpp[row])
         return None if np.isnan(value) else value
 
+    def cut(self, image: RGB, row: int) -> RGB:
+        """Return what is seen of one item in its decoded image: uint8 [s, s, 3]; raises DataError."""
+        place = self.box(row), self.view, self.scale(row)
+        return cut(image, *place, self.change, self.ids[row].tobytes())
+
     def name(self, row: int) -> str:
         """Return what a person calls this item: its file, and its box if it has one."""
         box = self.box(row)
@@ -59,11 +68,16 @@ class Items:
 
 
 def items_of(
-    table: pl.DataFrame, view: View, digests: FileDigests, reporter: Reporter | None = None
+    table: pl.DataFrame,
+    view: View,
+    digests: FileDigests,
+    reporter: Reporter | None = None,
+    change: Perturbation | None = None,
 ) -> Items:
     """Identify the instances of a manifest (columns `image` and, if present, `box` and `mpp`).
 
-    Every distinct image file is digested once. Raises DataError for a file that cannot be read.
+    Every distinct image file is digested once; `change` is done to every crop. Raises DataError for a file
+    that cannot be read.
     """
     images = tuple(str(image) for image in table["image"].to_list())
     unique = list(dict.fromkeys(images))
@@ -73,19 +87,28 @@ def items_of(
     ids = np.empty((len(images), ID_BYTES), np.uint8)
     texts = _resolved_views(view, mpp)
     for row, (image, box, text) in enumerate(zip(images, boxes.tolist(), texts, strict=True)):
-        ids[row] = _digest(sha256[image], box, text)
-    return Items(ids, images, boxes, view, mpp)
+        ids[row] = _digest(sha256[image], box, text, change)
+    return Items(ids, images, boxes, view, mpp, change)
 
 
-def item_id(image_sha256: str, box: Sequence[int] | None, view: View, mpp: float | None = None) -> bytes:
+def item_id(
+    image_sha256: str,
+    box: Sequence[int] | None,
+    view: View,
+    mpp: float | None = None,
+    change: Perturbation | None = None,
+) -> bytes:
     """Return the 16 bytes that name what `view` shows of `box` in the file with this SHA-256."""
     scale = np.array([np.nan if mpp is None else mpp])
-    return bytes(_digest(image_sha256, list(box or (-1,) * 4), next(_resolved_views(view, scale))))
+    return bytes(_digest(image_sha256, list(box or (-1,) * 4), next(_resolved_views(view, scale)), change))
 
 
-def _digest(image_sha256: str, box: list[int], view_text: str) -> npt.NDArray[np.uint8]:
+def _digest(
+    image_sha256: str, box: list[int], view_text: str, change: Perturbation | None
+) -> npt.NDArray[np.uint8]:
     seen = "null" if box[2] < 0 else f"[{box[0]},{box[1]},{box[2]},{box[3]}]"
-    text = f'{{"box":{seen},"image":"{image_sha256}","view":{view_text}}}'
+    changed = "" if change is None else f'"change":{canonical_json(change.identity())},'
+    text = f'{{"box":{seen},{changed}"image":"{image_sha256}","view":{view_text}}}'
     return np.frombuffer(hashlib.sha256(text.encode("ascii")).digest()[:ID_BYTES], np.uint8)
 
 

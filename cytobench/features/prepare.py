@@ -85,7 +85,8 @@ class _Picture:
         """Hash the file after it was read: features of a replaced image must not be kept under its name."""
         items, row = self._items, self._row
         digest = hashlib.sha256(Path(self.path).read_bytes()).hexdigest()
-        if item_id(digest, items.box(row), items.view, items.scale(row)) != bytes(items.ids[row]):
+        place = items.box(row), items.view, items.scale(row)
+        if item_id(digest, *place, items.change) != bytes(items.ids[row]):
             raise DataError(
                 f"Image {self.path} is not the one it was when the run began or its digest was remembered: "
                 f"run again, with --rehash if this is said twice."
@@ -152,7 +153,7 @@ class ReadAhead:
     ) -> dict[str, list[Input]]:
         began = time.perf_counter()
         pixels = picture.pixels()
-        crops = [images.cut(pixels, items.box(row), items.view, items.scale(row)) for row in rows]
+        crops = [items.cut(pixels, row) for row in rows]
         begun = {key: self._prepare[key](crops) for key in keys}
         result = {key: finish() for key, finish in begun.items()}
         self.effort.add(seconds=time.perf_counter() - began)

@@ -1,0 +1,119 @@
+"""Beyond scores: few-shot curves and stress of finished runs, for all their tasks and backbones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import polars as pl
+
+from cytobench.digests import FileDigests
+from cytobench.evaluation.extraction import Extraction
+from cytobench.evaluation.few_shot import few_shot_curves
+from cytobench.evaluation.plan import BackbonePlan, Problem, RunRequest, attempt, plan_backbone, plan_task
+from cytobench.evaluation.results import RunResult
+from cytobench.evaluation.stress import Kit, Tables, stress_task
+from cytobench.perturb import GRID, Perturbation
+from cytobench.probes.bags import Bags
+from cytobench.progress import Reporter
+
+
+@dataclass(frozen=True)
+class Extras:
+    """What was found beyond scores, as tidy tables; `problems`: sentences on what could not be done.
+
+    `stress`: task, backbone, probe, tuned, metric, kind, level, value, n; `dilution`: task, backbone, probe,
+    tuned, fraction, value, bags, instances; `shots`: task, backbone, probe, shots, seed, metric, value, n.
+    """
+
+    stress: pl.DataFrame
+    dilution: pl.DataFrame
+    shots: pl.DataFrame
+    problems: tuple[str, ...]
+
+
+def extras(
+    request: RunRequest,
+    results: Sequence[RunResult],
+    reporter: Reporter,
+    *,
+    stress: bool,
+    shots: Sequence[int],
+    shot_seeds: int,
+    perturbations: Sequence[Perturbation] = GRID,
+) -> Extras:
+    """Return stress, dilution and few-shot tables of the backbones and tasks of finished runs.
+
+    Stress uses the tuned run of each probe where there is one, with its parameters; the models are fitted
+    again on the clean training part of every outer fold.
+    """
+    digests = FileDigests(request.home, rehash=False)
+    extraction = Extraction(request, digests, reporter)
+    tables = Tables()
+    shot_tables: list[pl.DataFrame] = []
+    names = {result.backbone for result in results}
+    backbones = [
+        made
+        for card in request.backbones
+        if card.name in names and card.loader != "null"
+        if isinstance(made := attempt(partial(plan_backbone, card, request, digests, reporter)), BackbonePlan)
+    ]
+    for card in request.tasks:
+        mine = [result for result in results if result.task == card.name]
+        task = attempt(partial(plan_task, card, request, digests, reporter))
+        if not mine or isinstance(task, Problem):
+            continue
+        kit = Kit(request, task, extraction, digests, reporter)
+        if shots and card.unit == "cell":
+            shot_tables += _shots(kit, backbones, shots, shot_seeds, tables.problems)
+        if stress:
+            stress_task(kit, backbones, _tuned_where_possible(mine), perturbations, tables)
+    digests.flush()
+    stress_table, dilution, few = (
+        pl.concat(parts) if parts else pl.DataFrame()
+        for parts in (tables.stress, tables.dilution, shot_tables)
+    )
+    return Extras(stress_table, dilution, few, tuple(dict.fromkeys(tables.problems)))
+
+
+def _tuned_where_possible(results: Sequence[RunResult]) -> list[RunResult]:
+    tuned = {(one.backbone, one.probe) for one in results if one.tuned}
+    return [one for one in results if one.tuned or (one.backbone, one.probe) not in tuned]
+
+
+def _shots(
+    kit: Kit, backbones: Sequence[BackbonePlan], shots: Sequence[int], seeds: int, problems: list[str]
+) -> list[pl.DataFrame]:
+    made, task = [], kit.task
+    with kit.reporter.task(f"few-shot curves, {task.card.name}", len(backbones)) as step:
+        for backbone in backbones:
+            step.advance(0, backbone.card.name)
+            features = attempt(partial(kit.extraction.load, task, backbone))
+            step.advance(1)
+            if isinstance(features, Problem | Bags):
+                problems.append(f"{backbone.card.name} on {task.card.name}: no few-shot curve.")
+                continue
+            curve = few_shot_curves(
+                features,
+                task.examples,
+                task.folds,
+                shots=shots,
+                seeds=seeds,
+                metric=task.card.metric,
+                key=kit.key,
+                standardise=backbone.card.standardise,
+            )
+            made.append(
+                curve.select(
+                    pl.lit(task.card.name).alias("task"),
+                    pl.lit(backbone.card.name).alias("backbone"),
+                    "probe",
+                    "shots",
+                    "seed",
+                    pl.lit(task.card.metric).alias("metric"),
+                    "value",
+                    pl.lit(int((task.folds.fold >= 0).sum())).alias("n"),
+                )
+            )
+    return made

@@ -1,0 +1,134 @@
+"""How few labelled cells a backbone needs: scores after training on 1, 2, 4 … cells of each class."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from cytobench.errors import UsageError
+from cytobench.evaluation.examples import Examples, Ints
+from cytobench.evaluation.folds import Folds, generator
+from cytobench.evaluation.metrics import Predictions, score
+from cytobench.evaluation.recipes import Floats, Table
+
+PROBES = ("prototype", "knn", "linear")
+
+
+def few_shot_curves(
+    features: Table,
+    examples: Examples,
+    folds: Folds,
+    *,
+    shots: Sequence[int],
+    seeds: int,
+    metric: str,
+    key: tuple[Any, ...],
+    standardise: bool = False,
+) -> pl.DataFrame:
+    """Return the score of each probe after training on a few cells of each class.
+
+    In every outer fold, for every seed, `shots` cells of each class are drawn from the training part: from as
+    many different groups as there are, more of a group only when all have given one. The draw of 4 begins
+    with the draw of 2. One prediction per tested cell and seed, scored together. Probes: prototypes
+    (SimpleShot), nearest neighbours (k = the number of shots, at most 20) and logistic regression with
+    C = M*K/100.
+
+    Args:
+        features: float32 [n, d] in the order of `examples`.
+        examples: labels and groups.
+        folds: who is trained and tested on.
+        shots: numbers of cells of each class; a class with fewer gives all it has.
+        seeds: number of draws.
+        metric: what scores the predictions.
+        key: names the draws (task and seed: the same for every backbone).
+        standardise: whether logistic regression scales its features.
+
+    Returns:
+        probe, shots, seed, value.
+
+    Raises:
+        UsageError: a number of shots or of seeds below 1.
+    """
+    if not shots or min(shots) < 1 or seeds < 1:
+        raise UsageError("Few-shot curves need numbers of shots and seeds of at least 1.")
+    wanted = sorted(set(shots))
+    rows = np.flatnonzero(folds.fold >= 0)
+    shape = (len(PROBES), len(wanted), seeds, len(examples), len(examples.classes))
+    predicted = np.full(shape, np.nan)
+    for k, name in enumerate(folds.names):
+        train, test = folds.train(k), folds.test(k)
+        drawn = [
+            _draw(examples, train, max(wanted), generator("shots", *key, name, seed)) for seed in range(seeds)
+        ]
+        for place, count in enumerate(wanted):
+            chosen = [np.concatenate([of_class[:count] for of_class in one]) for one in drawn]
+            for probe, made in enumerate(_predict(features, examples, chosen, test, count, standardise)):
+                predicted[probe, place][:, test] = made
+    records = [
+        (probe, count, seed, _value(metric, examples, folds, rows, predicted[p, c, seed]))
+        for p, probe in enumerate(PROBES)
+        for c, count in enumerate(wanted)
+        for seed in range(seeds)
+    ]
+    return pl.DataFrame(records, schema=["probe", "shots", "seed", "value"], orient="row")
+
+
+def _draw(examples: Examples, train: Ints, most: int, rng: np.random.Generator) -> list[Ints]:
+    """Return up to `most` training cells of each class in the order in which they are used."""
+    drawn = []
+    for code in range(len(examples.classes)):
+        rows = rng.permutation(train[examples.labels[train] == code])
+        groups = examples.group_codes[rows]
+        # The n-th cell of every group comes before the (n + 1)-th of any.
+        turn = np.zeros(len(rows), dtype=np.int64)
+        for group in np.unique(groups):
+            mine = groups == group
+            turn[mine] = np.arange(mine.sum())
+        drawn.append(rows[np.argsort(turn, kind="stable")][:most])
+    return drawn
+
+
+def _predict(
+    features: Table,
+    examples: Examples,
+    chosen: Sequence[Ints],
+    test: Ints,
+    count: int,
+    standardise: bool,
+) -> tuple[Floats, Floats, Floats]:
+    """Return the probabilities of each of PROBES for all seeds, float64 [seeds, m, K]."""
+    from cytobench.probes.knn import knn_probabilities
+    from cytobench.probes.linear import default_C, fit_path
+    from cytobench.probes.prototype import prototype_probabilities
+
+    n_classes, held = len(examples.classes), features[test]
+    nearest, means = [], []
+    for rows in chosen:
+        seen, labels = features[rows], examples.labels[rows]
+        means.append(prototype_probabilities(seen, labels, held, n_classes=n_classes))
+        k = min(20, count)
+        made = knn_probabilities(seen, labels, held, n_classes=n_classes, ks=[k], weighting=["uniform"])
+        nearest.append(made[0, 0])
+    used = np.unique(np.concatenate(chosen))
+    path = fit_path(
+        features[used],
+        examples.labels[used],
+        n_classes=n_classes,
+        Cs=[default_C(features.shape[1], n_classes)],
+        train_masks=np.stack([np.isin(used, rows) for rows in chosen]),
+        standardise=standardise,
+        tolerance=1e-5,
+        loss_slack=1e-6,
+    )
+    linear = [path.probabilities(held, seed, 0) for seed in range(len(chosen))]
+    return np.stack(means), np.stack(nearest), np.stack(linear)
+
+
+def _value(metric: str, examples: Examples, folds: Folds, rows: Ints, probabilities: Floats) -> float:
+    return score(
+        metric,
+        Predictions(examples.labels[rows], probabilities[rows], folds.fold[rows], folds.pooled_ranking),
+    )

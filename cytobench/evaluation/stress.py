@@ -1,0 +1,188 @@
+"""A finished run under stress: its models, fitted on clean cells, predict the same cells changed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from cytobench.digests import FileDigests
+from cytobench.errors import CytoBenchError
+from cytobench.evaluation.dilution import dilution_curve, telling_instances
+from cytobench.evaluation.evaluate import training_of
+from cytobench.evaluation.examples import Ints, examples_of
+from cytobench.evaluation.extraction import Extraction
+from cytobench.evaluation.folds import generator
+from cytobench.evaluation.metrics import Predictions, score
+from cytobench.evaluation.plan import BackbonePlan, RunRequest, TaskPlan, plan_run
+from cytobench.evaluation.recipes import Features, Floats, Params, Recipe
+from cytobench.evaluation.results import RunResult
+from cytobench.features.items import items_of
+from cytobench.perturb import Perturbation
+from cytobench.probes.bags import Bags
+from cytobench.progress import Reporter
+
+CELLS, BAGS = 500, 40
+"""So many tested examples are changed: a fixed draw, the same for every backbone."""
+
+
+@dataclass(frozen=True)
+class Kit:
+    """A task and the means to get features of its cells, changed or not."""
+
+    request: RunRequest
+    task: TaskPlan
+    extraction: Extraction
+    digests: FileDigests
+    reporter: Reporter
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """What names the random draws of the task."""
+        return self.task.card.name, self.task.seed
+
+
+@dataclass
+class Tables:
+    """Tables as they are made, and sentences on what could not be."""
+
+    stress: list[pl.DataFrame] = field(default_factory=list)
+    dilution: list[pl.DataFrame] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+
+def stress_task(
+    kit: Kit,
+    backbones: Sequence[BackbonePlan],
+    results: Sequence[RunResult],
+    perturbations: Sequence[Perturbation],
+    tables: Tables,
+) -> None:
+    """Add what stress does to the runs of one task to `tables`."""
+    part = _drawn_part(kit)
+    plans = [_changed(kit, part, None), *(_changed(kit, part, one) for one in perturbations)]
+    kit.extraction.ensure([(plan, backbone) for plan in plans for backbone in backbones])
+    by_name = {backbone.card.name: backbone for backbone in backbones}
+    mine = [result for result in results if result.backbone in by_name]
+    with kit.reporter.task(f"stress, {kit.task.card.name}", len(mine)) as step:
+        for result in mine:
+            step.advance(0, f"{result.backbone}, {result.probe}")
+            try:
+                _one_run(kit, part, plans, perturbations, by_name[result.backbone], result, tables)
+            except CytoBenchError as error:
+                tables.problems.append(f"{result.backbone} on {result.task} ({result.probe}): {error}")
+            step.advance(1)
+
+
+def _drawn_part(kit: Kit) -> Ints:
+    """Return the positions of the tested examples that are changed, int64, ascending."""
+    tested = np.flatnonzero(kit.task.folds.fold >= 0)
+    most = BAGS if kit.task.card.unit == "bag" else CELLS
+    if len(tested) <= most:
+        return tested
+    return np.sort(generator("stress", *kit.key).choice(tested, most, replace=False)).astype(np.int64)
+
+
+def _changed(kit: Kit, part: Ints, change: Perturbation | None) -> TaskPlan:
+    """Return the task of some examples alone, every instance changed."""
+    task = kit.task
+    rows = np.isin(task.examples.member, part)
+    table = task.data.table.filter(pl.Series(rows))
+    name = task.card.name if change is None else f"{task.card.name} ({change.kind} {change.level:g})"
+    return replace(
+        task,
+        card=task.card.model_copy(update={"name": f"{name} part"}),
+        data=replace(task.data, table=table),
+        items=items_of(table, task.card.view, kit.digests, change=change),
+        examples=examples_of(table, task.data.classes, task.card.unit),
+    )
+
+
+def _one_run(
+    kit: Kit,
+    part: Ints,
+    plans: Sequence[TaskPlan],
+    perturbations: Sequence[Perturbation],
+    backbone: BackbonePlan,
+    result: RunResult,
+    tables: Tables,
+) -> None:
+    task = kit.task
+    recipe = plan_run(task, backbone, result.probe, kit.request, tuned=result.tuned).recipe
+    features = kit.extraction.load(task, backbone)
+    seen = [kit.extraction.load(plan, backbone) for plan in plans]
+    telling = telling_instances(task.data.table) if task.card.unit == "bag" else None
+    shape = (len(plans), len(part), len(task.examples.classes))
+    predicted = np.full(shape, np.nan)
+    models = {}
+    for k, fold in enumerate(result.folds):
+        model = _Model(kit, features, k, recipe, dict(fold.params))
+        models[k] = model
+        here = np.flatnonzero(np.isin(part, task.folds.test(k)))
+        if len(here):
+            codes = task.examples.group_codes[part[here]]
+            made = model.predict(_joined([one[here] for one in seen]), np.tile(codes, len(plans)))
+            predicted[:, here] = made.reshape(len(plans), len(here), -1)
+    common = {
+        "task": task.card.name,
+        "backbone": result.backbone,
+        "probe": result.probe,
+        "tuned": result.tuned,
+    }
+    changes = [("none", 0.0), *((one.kind, one.level) for one in perturbations)]
+    values = [_value(task.card.metric, task, part, one) for one in predicted]
+    rows = [
+        {**common, "metric": task.card.metric, "kind": kind, "level": level, "value": value, "n": len(part)}
+        for (kind, level), value in zip(changes, values, strict=True)
+    ]
+    tables.stress.append(pl.DataFrame(rows))
+    if telling is not None and len(task.examples.classes) == 2 and isinstance(features, Bags):
+        order = task.examples.order
+        curve = dilution_curve(
+            features,
+            telling[order],
+            task.examples,
+            task.folds,
+            lambda k, bags: models[k].predict(bags, np.full(len(bags), -1)),
+            key=kit.key,
+        )
+        tables.dilution.append(
+            curve.select(*(pl.lit(value).alias(name) for name, value in common.items()), pl.all())
+        )
+
+
+@dataclass
+class _Model:
+    """The model of one outer fold, fitted when it is first asked."""
+
+    kit: Kit
+    features: Features
+    fold: int
+    recipe: Recipe
+    params: Params
+
+    def predict(self, test: Features, groups: Ints) -> Floats:
+        """Return class probabilities; the model is fitted anew each time, always to the same weights."""
+        training = training_of(
+            self.features, self.kit.task.examples, self.kit.task.folds, self.fold, self.kit.key
+        )
+        made: Floats = self.recipe.predict(training, self.params, test, groups).probabilities
+        return made
+
+
+def _joined(parts: Sequence[Features]) -> Features:
+    """Return the examples of several parts one after the other."""
+    bags = [one for one in parts if isinstance(one, Bags)]
+    if bags:
+        sizes = np.concatenate([one.sizes for one in bags])
+        offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+        return Bags(np.concatenate([one.features for one in bags]), offsets)
+    return np.concatenate([one for one in parts if not isinstance(one, Bags)])
+
+
+def _value(metric: str, task: TaskPlan, part: Ints, probabilities: Floats) -> float:
+    fold, labels = task.folds.fold[part], task.examples.labels[part]
+    return score(metric, Predictions(labels, probabilities, fold, task.folds.pooled_ranking))
