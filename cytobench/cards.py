@@ -198,7 +198,7 @@ class TaskCard(_Card):
     @classmethod
     def _probes_of_unit(cls, raw: Any) -> Any:
         if isinstance(raw, dict) and raw.get("unit") == "bag" and "probes" not in raw:
-            return raw | {"probes": ("mean-linear",)}
+            return raw | {"probes": ("abmil", "mean-linear", "max-linear")}
         return raw
 
     @model_validator(mode="after")

@@ -112,7 +112,7 @@ def test_a_network_without_a_pooling_is_refused() -> None:
 
 
 def test_a_bag_task_has_a_bag_probe_by_default() -> None:
-    assert task(unit="bag", bag="slide").probes == ("mean-linear",)
+    assert task(unit="bag", bag="slide").probes == ("abmil", "mean-linear", "max-linear")
     assert task().probes == ("knn", "linear")
 
 

@@ -44,7 +44,9 @@ def demo(
     reporter = ConsoleReporter()
     tasks = list(dict.fromkeys(column.task for column in card.columns))
     probes = list(dict.fromkeys(column.probe for column in card.columns))
-    request = request_of(registry, where, backbones=card.backbones, tasks=tasks, probes=probes)
+    request = request_of(
+        registry, where, backbones=card.backbones, tasks=tasks, probes=probes, trials=card.trials
+    )
     outcomes = compare(request, reporter)
     require_scores(outcomes)
     _show(request, where, out, reporter)

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 _EXTRAS = ("ranks", "skill")
 _FIELD = {"rank": "ranks", "skill": "skill"}
-_WITH_SKILL = 4
-"""So many columns of a task leave room for the skill in a terminal."""
+_ABREAST = 4
+"""So many columns of a task stand beside each other in a terminal."""
 
 _LATEX = str.maketrans(
     {
@@ -44,7 +44,7 @@ def terminal(layout: Layout) -> RenderableType:
     from rich.text import Text
 
     tasks = dict.fromkeys(heading.task for heading in layout.headings)
-    tables = [part for task in tasks for part in _task_table(layout, task)]
+    tables = [part for task in tasks for part in _task_tables(layout, task)]
     notes = [Text(note, style="dim") for note in layout.notes]
     return Group(Text(layout.title, style="bold"), *_standings_table(layout), *tables, *notes)
 
@@ -65,32 +65,40 @@ def _standings_table(layout: Layout) -> list[RenderableType]:
     return [Text.assemble("\n", ("overall", "bold cyan"), "  all ranked columns"), table]
 
 
-def _task_table(layout: Layout, task: str) -> tuple[RenderableType, RenderableType]:
-    from rich import box
-    from rich.table import Table
+def _task_tables(layout: Layout, task: str) -> list[RenderableType]:
+    """Return a heading and as many tables below each other as the task's columns need."""
     from rich.text import Text
 
     places = [i for i, heading in enumerate(layout.headings) if heading.task == task]
     about = next((layout.headings[i].about for i in places if layout.headings[i].about), "no results")
+    parts = [places[first : first + _ABREAST] for first in range(0, len(places), _ABREAST)]
+    return [Text.assemble("\n", (task, "bold cyan"), f"  {about}"), *(_table(layout, one) for one in parts)]
+
+
+def _table(layout: Layout, places: list[int]) -> RenderableType:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("backbone", no_wrap=True)
     ranked, skilled = (any(_any(layout, i, field) for i in places) for field in _EXTRAS)
     for i in places:
-        table.add_column(layout.headings[i].short, justify="right")
+        table.add_column(layout.headings[i].short, justify="right", no_wrap=True)
         if ranked:
             table.add_column("rank", justify="right")
-        if skilled and len(places) <= _WITH_SKILL:
+        if skilled:
             table.add_column("skill", justify="right")
-    for name, cells in layout.lines:
+    for name, cells in _shown_lines(layout):
         shown: list[Text] = []
         for cell in (cells[i] for i in places):
             shown.append(Text(cell.text + cell.marks, style=_style(cell)))
             if ranked:
                 shown.append(Text(cell.ranks, style="dim"))
-            if skilled and len(places) <= _WITH_SKILL:
+            if skilled:
                 shown.append(Text(cell.skill, style="dim"))
         table.add_row(name, *shown)
-    return Text.assemble("\n", (task, "bold cyan"), f"  {about}"), table
+    return table
 
 
 def _style(cell: Cell) -> str:
@@ -125,7 +133,7 @@ def _markdown_task(layout: Layout, task: str) -> list[str]:
         heads += [layout.headings[i].short, *more]
     lines.append("| backbone | " + " | ".join(heads) + " |")
     lines.append("|---|" + "---:|" * len(heads))
-    for name, cells in layout.lines:
+    for name, cells in _shown_lines(layout):
         shown: list[str] = []
         for i, more in zip(places, extras, strict=True):
             cell = cells[i]
@@ -133,6 +141,12 @@ def _markdown_task(layout: Layout, task: str) -> list[str]:
             shown += [text + cell.marks, *(getattr(cell, _FIELD[word]) for word in more)]
         lines.append(f"| {_escape(name)} | " + " | ".join(shown) + " |")
     return [*lines, ""]
+
+
+def _shown_lines(layout: Layout) -> list[tuple[str, tuple[Cell, ...]]]:
+    """Return the lines of tables: who has not run at all stands in the notes, unless nobody has run."""
+    ran = [line for line in layout.lines if any(cell.text != "not run" for cell in line[1])]
+    return ran or list(layout.lines)
 
 
 def _any(layout: Layout, place: int, field: str) -> bool:

@@ -171,7 +171,7 @@ def _limits(judged: Judged) -> list[str]:
         notes.append(f"Too few groups for an interval, a rank or a test: {', '.join(few)}.")
     if silent:
         notes.append(
-            "Not discriminative here, no backbone is significantly above every null model: "
+            "Not discriminative here, no backbone shown is significantly above every null model: "
             f"{', '.join(silent)}."
         )
     if judged.standings:
@@ -209,7 +209,13 @@ def _ungrouped(rows: Sequence[Row], tasks: Sequence[TaskCard]) -> list[str]:
 
 
 def _unranked(rows: Sequence[Row]) -> list[str]:
-    names = list(dict.fromkeys(row.task for row in rows if not row.ranked))
+    names = []
+    for task in dict.fromkeys(row.task for row in rows):
+        mine = [row for row in rows if row.task == task]
+        probes = dict.fromkeys(row.probe for row in mine if not row.ranked)
+        if probes:
+            some = any(row.ranked for row in mine)
+            names.append(f"{task} ({', '.join(probes)})" if some else task)
     return [f"Shown, not ranked: {', '.join(names)}."] if names else []
 
 

@@ -109,13 +109,13 @@ def _judged_row(row: Row, column: _Column) -> Row:
     if row.backbone not in column.names or column.found is None:
         return row
     place = column.names.index(row.backbone)
-    ranks = rank_intervals(column.found, critical_value([column.found]))[place]
     interval = column.found.intervals[place]
+    sure = replace(row, low=interval.low, high=interval.high, interval=interval.method)
+    if len(column.names) < 2:
+        return sure
+    ranks = rank_intervals(column.found, critical_value([column.found]))[place]
     return replace(
-        row,
-        low=interval.low,
-        high=interval.high,
-        interval=interval.method,
+        sure,
         rank_low=int(ranks[0]),
         rank_high=int(ranks[1]),
         tied=bool(ranks[0] == 1),

@@ -143,13 +143,13 @@ def limits_of(name: str) -> tuple[float, float]:
 
 
 def never_certain(name: str, value: float, found: Interval, n_groups: int) -> Interval:
-    """Return an interval that is no single point: no group disagreed, but another one might.
+    """Return an interval that is no single point at a metric's limit: another group might have disagreed.
 
     With n groups that all agree the other end lies where so much agreement has probability 2.5 % (Clopper and
     Pearson 1934).
     """
     low, high = limits_of(name)
-    if found.high > found.low or not np.isfinite(value) or not np.isfinite(high):
+    if found.high > found.low or value not in (low, high) or not np.isfinite(high):
         return found
     reach = (high - low) * (1.0 - ((1.0 - CONFIDENCE) / 2.0) ** (1.0 / n_groups))
     return Interval(max(low, value - reach), min(high, value + reach), found.se, found.df, found.method)
