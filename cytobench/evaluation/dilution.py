@@ -25,14 +25,14 @@ Predict = Callable[[int, Bags], Floats]
 """Class probabilities [m, 2] of bags by the model of an outer fold."""
 
 
-def telling_instances(table: pl.DataFrame) -> npt.NDArray[np.bool_] | None:
+def telling_instances(table: pl.DataFrame, classes: Sequence[str]) -> npt.NDArray[np.bool_] | None:
     """Return which rows of a bag task's table are positive by their truth, or None where there is none.
 
-    The truth is the column `instance_label`; positive is what never occurs in a bag of the first class.
+    The truth is the column `instance_label`; positive is what never occurs in a bag of the first of two
+    `classes`.
     """
-    if "instance_label" not in table.columns or table["instance_label"].null_count():
+    if len(classes) != 2 or "instance_label" not in table.columns or table["instance_label"].null_count():
         return None
-    classes = table["label"].unique().sort().to_list()
     usual = table.filter(pl.col("label") == classes[0])["instance_label"].unique().to_list()
     found = (~table["instance_label"].is_in(usual)).to_numpy()
     return found if found.any() else None
@@ -71,6 +71,8 @@ def dilution_curve(
     for k in range(len(folds)):
         made = {case: _of_fold(bags, telling, examples, folds.test(k), key, case) for case in cases}
         rows = [one for case in cases for one in made[case].rows]
+        if not rows:
+            continue
         offsets = np.concatenate([[0], np.cumsum([len(one) for one in rows])]).astype(np.int64)
         scores = predict(k, Bags(bags.features[np.concatenate(rows)], offsets))
         ends = np.cumsum([len(made[case].rows) for case in cases])[:-1]
@@ -123,6 +125,9 @@ def _record(
     values, sizes = [], []
     for parts in draws:
         labels = np.asarray([label for one in parts for label in one.labels], dtype=np.int64)
+        if not len(labels):
+            values.append(float("nan"))
+            continue
         scores = np.concatenate([one.scores for one in parts if one.scores is not None])
         fold = np.concatenate([np.full(len(one.labels), one.fold) for one in parts])
         values.append(auroc(Predictions(labels, scores, fold, folds.pooled_ranking)))

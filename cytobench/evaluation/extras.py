@@ -94,16 +94,22 @@ def _shots(
             if isinstance(features, Problem | Bags):
                 problems.append(f"{backbone.card.name} on {task.card.name}: no few-shot curve.")
                 continue
-            curve = few_shot_curves(
-                features,
-                task.examples,
-                task.folds,
-                shots=shots,
-                seeds=seeds,
-                metric=task.card.metric,
-                key=kit.key,
-                standardise=backbone.card.standardise,
+            curve = attempt(
+                partial(
+                    few_shot_curves,
+                    features,
+                    task.examples,
+                    task.folds,
+                    shots=shots,
+                    seeds=seeds,
+                    metric=task.card.metric,
+                    key=kit.key,
+                    standardise=backbone.card.standardise,
+                )
             )
+            if isinstance(curve, Problem):
+                problems.append(f"{backbone.card.name} on {task.card.name}: {curve.reason}")
+                continue
             made.append(
                 curve.select(
                     pl.lit(task.card.name).alias("task"),

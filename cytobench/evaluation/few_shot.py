@@ -54,26 +54,26 @@ def few_shot_curves(
     """
     if not shots or min(shots) < 1 or seeds < 1:
         raise UsageError("Few-shot curves need numbers of shots and seeds of at least 1.")
-    wanted = sorted(set(shots))
     rows = np.flatnonzero(folds.fold >= 0)
-    shape = (len(PROBES), len(wanted), seeds, len(examples), len(examples.classes))
-    predicted = np.full(shape, np.nan)
-    for k, name in enumerate(folds.names):
-        train, test = folds.train(k), folds.test(k)
-        drawn = [
-            _draw(examples, train, max(wanted), generator("shots", *key, name, seed)) for seed in range(seeds)
-        ]
-        for place, count in enumerate(wanted):
-            chosen = [np.concatenate([of_class[:count] for of_class in one]) for one in drawn]
+    records = []
+    for count in sorted(set(shots)):
+        predicted = np.full((len(PROBES), seeds, len(examples), len(examples.classes)), np.nan)
+        for k, name in enumerate(folds.names):
+            train, test = folds.train(k), folds.test(k)
+            chosen = [
+                np.concatenate(_draw(examples, train, count, generator("shots", *key, name, seed)))
+                for seed in range(seeds)
+            ]
             for probe, made in enumerate(_predict(features, examples, chosen, test, count, standardise)):
-                predicted[probe, place][:, test] = made
-    records = [
-        (probe, count, seed, _value(metric, examples, folds, rows, predicted[p, c, seed]))
-        for p, probe in enumerate(PROBES)
-        for c, count in enumerate(wanted)
-        for seed in range(seeds)
-    ]
-    return pl.DataFrame(records, schema=["probe", "shots", "seed", "value"], orient="row")
+                predicted[probe][:, test] = made
+        records += [
+            (probe, count, seed, _value(metric, examples, folds, rows, predicted[p, seed]))
+            for p, probe in enumerate(PROBES)
+            for seed in range(seeds)
+        ]
+    table = pl.DataFrame(records, schema=["probe", "shots", "seed", "value"], orient="row")
+    order = {name: place for place, name in enumerate(PROBES)}
+    return table.sort(pl.col("probe").replace_strict(order), "shots", "seed")
 
 
 def _draw(examples: Examples, train: Ints, most: int, rng: np.random.Generator) -> list[Ints]:

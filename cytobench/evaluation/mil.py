@@ -16,6 +16,7 @@ from cytobench.evaluation.examples import Ints
 from cytobench.evaluation.folds import generator
 from cytobench.evaluation.metrics import Predictions, score
 from cytobench.evaluation.recipes import Features, InnerFolds, Params, Prediction, Range, Training, Tried
+from cytobench.evaluation.studies import GENERATION
 from cytobench.probes.bags import Bags
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ SEARCH: Mapping[str, Range] = MappingProxyType(
     }
 )
 """The search space of all models of bags."""
+_ROWS_IN_MEMORY = 200_000
+"""Instances times models of one step: about 0.5 GB with their gradients."""
 RUNGS = (3, 6, 12)
 """Numbers of epochs after which hopeless trials are given up."""
 
@@ -73,10 +76,15 @@ class Mil:
     def space(self) -> dict[str, Any]:
         """Return what is searched, and the rules that end trainings."""
         searched = {name: asdict(one) for name, one in SEARCH.items()}
-        return {**searched, **self._rule(), "rungs": list(RUNGS), "first": dict(DEFAULT)}
+        search = {"rungs": list(RUNGS), "first": dict(DEFAULT), "generation": GENERATION}
+        return {**searched, **self._rule(), **search}
 
     def _rule(self) -> dict[str, Any]:
-        return {"epochs": EPOCHS, "patience": PATIENCE, "bags_per_step": BAGS_PER_STEP}
+        from cytobench.probes.aggregators import AGGREGATORS
+
+        model = AGGREGATORS[self.aggregator]
+        ends = {"epochs": EPOCHS, "patience": PATIENCE, "untuned_epochs": UNTUNED_EPOCHS}
+        return {**ends, "bags_per_step": BAGS_PER_STEP, "model": [model.width, model.attention]}
 
     def default(self, training: Training, folds: InnerFolds | None) -> Params:
         """Return the default setting and the median best epoch of the inner folds under it."""
@@ -95,8 +103,24 @@ class Mil:
     ) -> list[Tried]:
         """Fit all settings on all inner folds, the folds side by side, and stop each where it stops learning.
 
-        A setting whose mean best validation loss exceeds `limits` after so many epochs is given up.
+        A setting whose mean best validation loss exceeds `limits` after so many epochs is given up. Where
+        bags are very large the settings are fitted a few at a time: what each learns is the same.
         """
+        most = _models_at_once(_bags(training.features))
+        return [
+            tried
+            for first in range(0, len(settings), most)
+            for tried in self._stacked(training, folds, settings[first : first + most], metric, limits)
+        ]
+
+    def _stacked(
+        self,
+        training: Training,
+        folds: InnerFolds,
+        settings: Sequence[Params],
+        metric: str,
+        limits: Mapping[int, float],
+    ) -> list[Tried]:
         numbers = [int(k) for k in np.unique(folds)]
         fits = [self._inner_fit(training, folds, k, settings) for k in numbers]
         reports: list[dict[int, float]] = [{} for _ in settings]
@@ -156,6 +180,12 @@ class Mil:
             bags_per_step=BAGS_PER_STEP,
             device=self.device,
         )
+
+
+def _models_at_once(bags: Bags) -> int:
+    """Return how many models of a step's largest bags fit into a few hundred MB of activations."""
+    rows = int(np.sort(bags.sizes)[-BAGS_PER_STEP:].sum())
+    return max(1, _ROWS_IN_MEMORY // max(1, rows))
 
 
 def _train(fit: StackedFit, until: int) -> None:

@@ -26,11 +26,11 @@ from cytobench.evaluation.plan import (
     plan_run,
     plan_task,
 )
-from cytobench.evaluation.recipes import Features, why_not
+from cytobench.evaluation.recipes import SEARCHED_PROBES, Features, why_not
 from cytobench.evaluation.record import record_of
 from cytobench.evaluation.results import RunResult
 from cytobench.evaluation.search import Budget
-from cytobench.evaluation.studies import open_storage
+from cytobench.evaluation.studies import open_storage, record_grid
 from cytobench.progress import Reporter, SilentReporter, Step
 
 __all__ = ["RunOutcome", "RunRequest", "benchmark", "extract_features"]
@@ -136,6 +136,8 @@ def _grid(request: RunRequest, digests: FileDigests, reporter: Reporter) -> Iter
         for card, backbone in backbones:
             for probe in _probes(request, task_card):
                 for tuned in request.tuned:
+                    if tuned and not request.trials and probe in SEARCHED_PROBES:
+                        continue
                     outcome = RunOutcome(task_card.name, card.name, probe, tuned, "not run")
                     yield _cell(outcome, task_card, task, backbone, request)
 
@@ -251,6 +253,9 @@ def _run(run: Run, features: Features, loading: float, extraction: Extraction, s
         key=(task.card.name, run.seed),
         budget=_budget(run, extraction.request, lambda what: step.advance(0, f"{where}, {what}")),
     )
+    if extraction.request.storage and evaluation.trials and not run.recipe.searched:
+        storage = open_storage(extraction.request.storage, ledger.journal_path(home, run.key.run_id))
+        record_grid(storage, run.key.run_id, evaluation.trials)
     seconds = {**extraction.seconds(task, run.backbone), "load features": loading}
     record = record_of(run, evaluation, seconds=seconds)
     folds = ledger.task_folder(home, task.card.name) / f"folds-{task.folds.digest[:16]}.parquet"
@@ -263,4 +268,5 @@ def _budget(run: Run, request: RunRequest, note: Callable[[str], None]) -> Budge
     if run.trials is None:
         return None
     journal = ledger.journal_path(request.home, run.key.run_id)
-    return Budget(run.trials, partial(open_storage, request.storage, journal), run.key.run_id, note)
+    storage = partial(open_storage, request.storage, journal)
+    return Budget(run.trials, storage, run.key.run_id, note, anew=request.force)

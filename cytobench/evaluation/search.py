@@ -18,19 +18,23 @@ if TYPE_CHECKING:
     from optuna.storages import BaseStorage
 
 _POLL_SECONDS = 0.5
+_WORST = -2.0
+"""The value of a setting whose training diverged in some inner fold: below what any metric can be."""
 
 
 @dataclass(frozen=True)
 class Budget:
     """How far to search and where that is written down.
 
-    `storage`: makes or opens Optuna's storage; `run_id` names the studies; `note` is told what is going on.
+    `storage`: makes or opens Optuna's storage; `run_id` names the studies; `anew`: finished studies are
+    forgotten first; `note` is told what is going on.
     """
 
     trials: int
     storage: Callable[[], BaseStorage]
     run_id: str
     note: Callable[[str], None] = lambda _: None
+    anew: bool = False
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,9 @@ def search_all(
         for index, part in enumerate(parts)
         if part.folds is not None
     }
+    for study in studies.values():
+        if budget.anew and study.is_done():
+            study.forget()
     try:
         _work_off(recipe, parts, studies, metric, budget)
     finally:
@@ -128,16 +135,17 @@ def limits_of(finished: Sequence[Finished], number: int) -> dict[int, float]:
 
 
 def _told(seat: Seat, tried: Tried, training: Training, metric: str) -> Finished:
-    value = float(np.nanmean(tried.inner_values)) if np.isfinite(tried.inner_values).any() else float("nan")
+    known = np.isfinite(tried.inner_values)
+    value = float(np.mean(np.asarray(tried.inner_values)[known])) if known.any() else float("nan")
     facts: dict[str, Any] = {
         "inner_values": [None if np.isnan(one) else one for one in tried.inner_values],
-        "loss": tried.loss,
+        "loss": tried.loss if np.isfinite(tried.loss) else 1e9,
         "epochs": tried.epochs,
         "threshold": threshold_of(training, tried.last_class),
     }
     goal = -value if metric in LOWER_IS_BETTER else value
-    goal = -tried.loss if np.isnan(goal) else goal
-    reports = {epoch: -loss for epoch, loss in tried.reports.items()}
+    goal = _WORST if np.isnan(goal) or not np.isfinite(tried.loss) else goal
+    reports = {epoch: -loss for epoch, loss in tried.reports.items() if np.isfinite(loss)}
     return Finished(seat.number, seat.params, goal, tried.pruned, reports, facts)
 
 

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import polars as pl
 
 from cytobench.digests import FileDigests
-from cytobench.errors import CytoBenchError
 from cytobench.evaluation.dilution import dilution_curve, telling_instances
 from cytobench.evaluation.evaluate import training_of
 from cytobench.evaluation.examples import Ints, examples_of
 from cytobench.evaluation.extraction import Extraction
 from cytobench.evaluation.folds import generator
 from cytobench.evaluation.metrics import Predictions, score
-from cytobench.evaluation.plan import BackbonePlan, RunRequest, TaskPlan, plan_run
+from cytobench.evaluation.plan import BackbonePlan, Problem, RunRequest, TaskPlan, attempt, plan_run
 from cytobench.evaluation.recipes import Features, Floats, Params, Recipe
 from cytobench.evaluation.results import RunResult
 from cytobench.features.items import items_of
@@ -70,10 +70,10 @@ def stress_task(
     with kit.reporter.task(f"stress, {kit.task.card.name}", len(mine)) as step:
         for result in mine:
             step.advance(0, f"{result.backbone}, {result.probe}")
-            try:
-                _one_run(kit, part, plans, perturbations, by_name[result.backbone], result, tables)
-            except CytoBenchError as error:
-                tables.problems.append(f"{result.backbone} on {result.task} ({result.probe}): {error}")
+            backbone = by_name[result.backbone]
+            made = attempt(partial(_one_run, kit, part, plans, perturbations, backbone, result, tables))
+            if isinstance(made, Problem):
+                tables.problems.append(f"{result.backbone} on {result.task} ({result.probe}): {made.reason}")
             step.advance(1)
 
 
@@ -114,7 +114,8 @@ def _one_run(
     recipe = plan_run(task, backbone, result.probe, kit.request, tuned=result.tuned).recipe
     features = kit.extraction.load(task, backbone)
     seen = [kit.extraction.load(plan, backbone) for plan in plans]
-    telling = telling_instances(task.data.table) if task.card.unit == "bag" else None
+    bags = task.card.unit == "bag"
+    telling = telling_instances(task.data.table, task.data.classes) if bags else None
     shape = (len(plans), len(part), len(task.examples.classes))
     predicted = np.full(shape, np.nan)
     models = {}
@@ -139,7 +140,7 @@ def _one_run(
         for (kind, level), value in zip(changes, values, strict=True)
     ]
     tables.stress.append(pl.DataFrame(rows))
-    if telling is not None and len(task.examples.classes) == 2 and isinstance(features, Bags):
+    if telling is not None and isinstance(features, Bags):
         order = task.examples.order
         curve = dilution_curve(
             features,

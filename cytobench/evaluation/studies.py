@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 import socket
 import threading
@@ -25,6 +26,7 @@ from cytobench.evaluation.recipes import Params, Range
 if TYPE_CHECKING:
     import optuna
     from optuna.storages import BaseStorage
+    from optuna.storages.journal import JournalFileOpenLock
     from optuna.trial import FrozenTrial
 
 GENERATION = 8
@@ -32,7 +34,9 @@ GENERATION = 8
 _BEAT_SECONDS, _DEAD_SECONDS = 10.0, 60.0
 _LOCK_SECONDS = 10
 """After so long the lock of a journal belongs to nobody: writing a line takes milliseconds."""
-_HERE: set[str] = set()
+_ATTEMPTS, _BEING_MADE = 8, ("already exists", "database is locked", "no such table")
+_VERIFY_SECONDS = 0.3
+_HERE: dict[str, SharedStudy] = {}
 """The workers of this process that have not left."""
 _BROKEN = "The storage of the studies, {where}, cannot be used ({why}); what was tried is kept, run again."
 
@@ -71,36 +75,62 @@ def open_storage(url: str | None, journal: Path) -> BaseStorage:
             from optuna.storages.journal import JournalRedisBackend, JournalStorage
 
             return JournalStorage(JournalRedisBackend(url))
-        from optuna.storages import RDBStorage
+        return _database(url)
 
-        waiting = {"connect_args": {"timeout": 120}} if url.startswith("sqlite") else {}
-        return RDBStorage(url, engine_kwargs={**waiting, "pool_pre_ping": True})
+
+def _database(url: str) -> BaseStorage:
+    """Open a database; processes that make its tables at once get in each other's way, and try again."""
+    from optuna.storages import RDBStorage
+
+    waiting = {"connect_args": {"timeout": 120}} if url.startswith("sqlite") else {}
+    for attempt in range(_ATTEMPTS):
+        try:
+            return RDBStorage(url, engine_kwargs={**waiting, "pool_pre_ping": True})
+        except Exception as error:
+            if attempt == _ATTEMPTS - 1 or not any(word in str(error) for word in _BEING_MADE):
+                raise
+            time.sleep(0.2 * (attempt + 1))
+    raise StoreError(_BROKEN.format(where=url, why="its tables could not be made"))
 
 
 def _journal_file(path: Path) -> BaseStorage:
     from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock, JournalStorage
 
+    class Mending(JournalFileBackend):
+        """A journal file from which torn lines are removed before more is written: nobody reads past one."""
+
+        def append_logs(self, logs: list[dict[str, Any]]) -> None:
+            """Write lines after the last whole one."""
+            _cut_torn_line(path, lock)
+            super().append_logs(logs)
+
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = JournalFileOpenLock(str(path), grace_period=_LOCK_SECONDS)
-    if path.exists():
-        lock.acquire()
-        try:
-            _cut_torn_line(path)
-        finally:
-            lock.release()
+    _cut_torn_line(path, lock)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return JournalStorage(JournalFileBackend(str(path), lock_obj=lock))
+        return JournalStorage(Mending(str(path), lock_obj=lock))
 
 
-def _cut_torn_line(path: Path) -> None:
-    """Remove what a killed process left of a line: Optuna would not read past it."""
-    with path.open("rb+") as file:
+def _cut_torn_line(path: Path, lock: JournalFileOpenLock) -> None:
+    """Remove what a killed process or a full disk left of a line."""
+    if not path.exists() or _ends_whole(path):
+        return
+    lock.acquire()
+    try:
+        if not _ends_whole(path):
+            whole = path.read_bytes()
+            with path.open("rb+") as file:
+                file.truncate(whole.rfind(b"\n") + 1)
+    finally:
+        lock.release()
+
+
+def _ends_whole(path: Path) -> bool:
+    with path.open("rb") as file:
         size = file.seek(0, os.SEEK_END)
-        file.seek(max(0, size - 2**20))
-        tail = file.read()
-        if tail and not tail.endswith(b"\n"):
-            file.truncate(size - len(tail) + tail.rfind(b"\n") + 1)
+        file.seek(max(0, size - 1))
+        return file.read(1) in (b"", b"\n")
 
 
 @contextlib.contextmanager
@@ -140,6 +170,7 @@ class SharedStudy:
     _worker: str = field(init=False, repr=False)
     _held: set[int] = field(default_factory=set, repr=False)
     _drawn: dict[int, list[Params]] = field(default_factory=dict, repr=False)
+    _seen: dict[str, tuple[float, float]] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         """Open the study, or make it."""
@@ -147,7 +178,7 @@ class SharedStudy:
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._worker = f"{socket.gethostname()}/{os.getpid()}/{threading.get_ident()}/{time.time():.3f}"
-        _HERE.add(self._worker)
+        _HERE[self._worker] = self
         with self._told():
             self._study = optuna.create_study(
                 storage=self.storage, study_name=self.name, direction="maximize", load_if_exists=True
@@ -173,38 +204,52 @@ class SharedStudy:
         with self._told():
             self._say_alive()
             known = {one.number: one for one in self._all()}
-            self._held |= self._orphans(known)
+            self._held = {number for number in self._held if not known[number].state.is_finished()}
             most = -(-GENERATION // self._workers())
+            self._held |= self._taken_over(known, most - len(self._held))
             last = self._end_of_generation(known)
             while len(known) < last and len(self._held) < most:
-                number = self._take_seat()
-                self._held.add(number)
+                self._take_seat()
                 known = {one.number: one for one in self._all()}
             return [self._seated(number, known) for number in sorted(self._ready(known))]
 
     def tell(self, done: Finished) -> None:
         """Write down what became of a trial; a second telling of the same trial changes nothing."""
         import optuna
+        from optuna.exceptions import UpdateFinishedTrialError
         from optuna.trial import TrialState
 
-        with self._told():
+        self._held.discard(done.number)
+        with self._told(), contextlib.suppress(UpdateFinishedTrialError):
             trial = self._trial(done.number)
             if trial.state.is_finished():
                 return
             live = optuna.trial.Trial(self._study, trial._trial_id)
             for step, report in done.reports.items():
-                live.report(report, step)
+                if step not in trial.intermediate_values:
+                    live.report(report, step)
             for name, fact in done.facts.items():
                 live.set_user_attr(name, fact)
             live.set_user_attr("value", done.value)
             state = TrialState.PRUNED if done.pruned else TrialState.COMPLETE
             value = None if done.pruned else done.value
             self._study.tell(done.number, value, state=state, skip_if_finished=True)
-            self._held.discard(done.number)
+
+    def forget(self) -> None:
+        """Delete all trials and begin again."""
+        import optuna
+
+        with self._told():
+            optuna.delete_study(study_name=self.name, storage=self.storage)
+            self._study = optuna.create_study(
+                storage=self.storage, study_name=self.name, direction="maximize", load_if_exists=True
+            )
+        self._held.clear()
+        self._drawn.clear()
 
     def leave(self) -> None:
         """Give up whatever is not finished: other processes may take it over at once."""
-        _HERE.discard(self._worker)
+        _HERE.pop(self._worker, None)
         with contextlib.suppress(Exception):
             self._study.set_user_attr(f"worker {self._worker}", 0.0)
 
@@ -215,8 +260,9 @@ class SharedStudy:
 
         def beat() -> None:
             while not stop.wait(_BEAT_SECONDS):
-                with contextlib.suppress(Exception):
-                    self._say_alive()
+                for study in list(_HERE.values()):  # seats may be held in several studies
+                    with contextlib.suppress(Exception):
+                        study._say_alive()
 
         thread = threading.Thread(target=beat, daemon=True)
         thread.start()
@@ -242,15 +288,16 @@ class SharedStudy:
         beats = [float(beat) for name, beat in self._study.user_attrs.items() if name.startswith("worker ")]
         return max(1, sum(time.time() - beat < _DEAD_SECONDS for beat in beats))
 
-    def _take_seat(self) -> int:
+    def _take_seat(self) -> None:
         """Let the storage give out one more number; one beyond the budget is a seat nobody needs."""
         from optuna.trial import TrialState
 
         trial = self._study.ask()
-        trial.set_user_attr("worker", self._worker)
         if trial.number >= self.trials:
             self._study.tell(trial.number, state=TrialState.FAIL)
-        return trial.number
+            return
+        trial.set_user_attr("worker", self._worker)
+        self._held.add(trial.number)
 
     def _end_of_generation(self, known: Mapping[int, FrozenTrial]) -> int:
         """Return the number after the last trial of the first generation that is not finished."""
@@ -267,17 +314,37 @@ class SharedStudy:
             if number < self._end_of_generation(known) and not known[number].state.is_finished()
         ]
 
-    def _orphans(self, known: Mapping[int, FrozenTrial]) -> set[int]:
-        """Return the running trials whose process is gone: dead on this machine, or silent for long."""
-        beats = self._study.user_attrs
-        found = set()
-        for number, trial in known.items():
-            worker = trial.user_attrs.get("worker", "")
-            if trial.state.is_finished() or worker == self._worker:
-                continue
-            if _is_dead(worker, float(beats.get(f"worker {worker}", 0.0))):
-                found.add(number)
-        return found
+    def _taken_over(self, known: Mapping[int, FrozenTrial], most: int) -> set[int]:
+        """Return up to `most` running trials whose process is gone and that are now ours.
+
+        Whoever wrote its name last has them: names are read again a moment after they were written.
+        """
+        orphans = [number for number, trial in sorted(known.items()) if self._is_orphan(trial)][
+            : max(0, most)
+        ]
+        for number in orphans:
+            self.storage.set_trial_user_attr(known[number]._trial_id, "worker", self._worker)
+        if orphans:
+            time.sleep(_VERIFY_SECONDS)
+        return {number for number in orphans if self._trial(number).user_attrs.get("worker") == self._worker}
+
+    def _is_orphan(self, trial: FrozenTrial) -> bool:
+        worker = trial.user_attrs.get("worker", "")
+        if trial.state.is_finished() or worker == self._worker:
+            return False
+        if not worker:  # just asked for, or its process died in that very moment
+            began = trial.datetime_start.timestamp() if trial.datetime_start else 0.0
+            return time.time() - began > _DEAD_SECONDS
+        beat = float(self._study.user_attrs.get(f"worker {worker}", 0.0))
+        alive = _lives(worker, beat)
+        return self._is_silent(worker, beat) if alive is None else not alive
+
+    def _is_silent(self, worker: str, beat: float) -> bool:
+        """Whether a worker elsewhere has not moved for long, by this machine's clock alone."""
+        now = time.monotonic()
+        known, since = self._seen.get(worker, (beat, now))
+        self._seen[worker] = (beat, since if known == beat else now)
+        return now - self._seen[worker][1] > _DEAD_SECONDS
 
     def _seated(self, number: int, known: Mapping[int, FrozenTrial]) -> Seat:
         first = number - number % GENERATION
@@ -291,25 +358,32 @@ class SharedStudy:
 
     def _write_params(self, trial: FrozenTrial, params: Params) -> None:
         """Put a setting into the storage, where a dashboard shows it."""
-        for name, distribution in _distributions(self.ranges).items():
-            if name not in trial.params:
-                internal = distribution.to_internal_repr(params[name])
-                self.storage.set_trial_param(trial._trial_id, name, internal, distribution)
+        from optuna.exceptions import UpdateFinishedTrialError
+
+        with contextlib.suppress(UpdateFinishedTrialError):
+            for name, distribution in _distributions(self.ranges).items():
+                if name not in trial.params:
+                    internal = distribution.to_internal_repr(params[name])
+                    self.storage.set_trial_param(trial._trial_id, name, internal, distribution)
 
 
-def _is_dead(worker: str, beat: float) -> bool:
+def _lives(worker: str, beat: float) -> bool | None:
+    """Whether a worker is still there; None where only its silence could tell."""
+    if beat == 0.0:  # it has left
+        return False
     host, _, rest = worker.partition("/")
     pid = rest.partition("/")[0]
-    if host == socket.gethostname() and pid.isdigit():
-        if int(pid) == os.getpid():
-            return worker not in _HERE
-        try:
-            os.kill(int(pid), 0)
-        except ProcessLookupError:
-            return True
-        except PermissionError:
-            pass
-    return time.time() - beat > _DEAD_SECONDS
+    if host != socket.gethostname() or not pid.isdigit() or os.name == "nt":
+        return None
+    if int(pid) == os.getpid():
+        return worker in _HERE
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def draw_generation(
@@ -333,6 +407,38 @@ def draw_generation(
         study.add_trials([_frozen(one, distributions) for one in history])
         drawn = [study.ask(distributions).params for _ in range(count)]
     return [dict(start), *drawn[1:]] if not history else drawn
+
+
+def record_grid(storage: BaseStorage, run_id: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write the trials of a fixed grid as Optuna studies, one an outer fold; those already there stay.
+
+    rows: as `cytobench.evaluation.tuning.trial_rows` makes them. Raises StoreError.
+    """
+    import optuna
+    from optuna.distributions import CategoricalDistribution
+
+    with _told(f"of run {run_id[:8]}"):
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        for name in dict.fromkeys(row["outer_fold"] for row in rows):
+            study = optuna.create_study(
+                storage=storage, study_name=f"{run_id}/{name}", direction="maximize", load_if_exists=True
+            )
+            if study.get_trials(deepcopy=False):
+                continue
+            mine = [row for row in rows if row["outer_fold"] == name]
+            params = [json.loads(row["params"]) for row in mine]
+            values = {key: sorted({one[key] for one in params}) for key in params[0]}
+            study.add_trials(
+                [
+                    optuna.trial.create_trial(
+                        value=row["value"],
+                        params=one,
+                        distributions={key: CategoricalDistribution(values[key]) for key in one},
+                        user_attrs={"chosen": bool(row["chosen"])},
+                    )
+                    for row, one in zip(mine, params, strict=True)
+                ]
+            )
 
 
 def _distributions(ranges: Mapping[str, Range]) -> dict[str, Any]:

@@ -41,7 +41,15 @@ class Scores(NamedTuple):
 
 
 class Aggregator(Protocol):
-    """A model of bags."""
+    """A model of bags, with `width` hidden units and `attention` units that attend."""
+
+    @property
+    def width(self) -> int:
+        """The number of hidden units, H."""
+
+    @property
+    def attention(self) -> int:
+        """The number of units behind the attention, A."""
 
     def shapes(self, d: int, n_classes: int) -> dict[str, tuple[int, ...]]:
         """Return the shape of each weight of one model: matrices [out, in], biases and vectors [n]."""

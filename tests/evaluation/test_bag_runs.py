@@ -18,7 +18,7 @@ from cytobench.evaluation.mil import DEFAULT, PATIENCE, RUNGS, UNTUNED_EPOCHS, M
 from cytobench.evaluation.recipes import Training
 from cytobench.evaluation.run import benchmark
 from cytobench.evaluation.search import Budget
-from cytobench.evaluation.studies import open_storage
+from cytobench.evaluation.studies import Finished, SharedStudy, open_storage
 from cytobench.probes.bags import Bags
 from tests.evaluation.toy_benchmark import bag_task, request, write_cells
 
@@ -154,6 +154,42 @@ def test_training_ends_when_validation_stops_improving() -> None:
     training, folds = _training()
     (tried,) = Mil("abmil").try_out(training, folds, [{**DEFAULT, "lr": 1e-2}], "accuracy", {})
     assert tried.epochs <= 60 - PATIENCE
+
+
+def test_an_interrupted_search_of_a_real_model_equals_an_undisturbed_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bags, examples = _problem()
+    whole = _evaluate(bags, examples, tmp_path / "a" / "run")
+    told, count = SharedStudy.tell, 0
+
+    def failing(self: SharedStudy, done: Finished) -> None:
+        nonlocal count
+        count += 1
+        if count == 13:
+            raise KeyboardInterrupt
+        told(self, done)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SharedStudy, "tell", failing)
+        with pytest.raises(KeyboardInterrupt):
+            _evaluate(bags, examples, tmp_path / "b" / "run")
+    again = _evaluate(bags, examples, tmp_path / "b" / "run")
+    assert again.trials == whole.trials
+    assert again.folds == whole.folds
+    assert np.array_equal(again.probabilities, whole.probabilities)
+
+
+def test_large_bags_are_fitted_a_few_models_at_a_time_to_the_same_result(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    training, folds = _training()
+    settings = [dict(DEFAULT), {**DEFAULT, "lr": 1e-4}, {**DEFAULT, "lr": 1e-2}]
+    together = Mil("abmil").try_out(training, folds, settings, "accuracy", {})
+    monkeypatch.setattr("cytobench.evaluation.mil._ROWS_IN_MEMORY", 40)
+    apart = Mil("abmil").try_out(training, folds, settings, "accuracy", {})
+    assert [one.inner_values for one in apart] == [one.inner_values for one in together]
+    assert [one.loss for one in apart] == pytest.approx([one.loss for one in together], abs=1e-6)
 
 
 def test_without_inner_folds_the_default_number_of_epochs_is_used() -> None:

@@ -34,7 +34,7 @@ def test_attention_finds_malignant_cells_of_synthetic_aspirates(tmp_path: Path) 
     assert null is not None
     assert result.value > null.value + 0.1
     table = load_task(task, data_dirs=[], home=tmp_path).table
-    truth = telling_instances(table)
+    truth = telling_instances(table, task.classes or ())
     assert truth is not None
     folder = ledger.run_folder(tmp_path, task.name, "morphology", "abmil", result.run_id)
     attention = pl.read_parquet(folder / "attention.parquet")

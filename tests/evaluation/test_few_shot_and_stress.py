@@ -216,8 +216,9 @@ def test_truth_of_instances_is_what_negative_bags_never_hold() -> None:
     table = pl.DataFrame(
         {"label": ["a", "a", "b", "b"], "instance_label": ["clean", "other", "clean", "infected"]}
     )
-    assert telling_instances(table).tolist() == [False, False, False, True]  # type: ignore[union-attr]
-    assert telling_instances(table.drop("instance_label")) is None
+    assert telling_instances(table, ("a", "b")).tolist() == [False, False, False, True]  # type: ignore[union-attr]
+    assert telling_instances(table, ("b", "a")).tolist() == [False, True, False, False]  # type: ignore[union-attr]
+    assert telling_instances(table.drop("instance_label"), ("a", "b")) is None
 
 
 def test_thinner_bags_are_harder_and_have_the_share_they_say() -> None:

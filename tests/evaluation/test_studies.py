@@ -19,7 +19,14 @@ import pytest
 from cytobench.errors import StoreError, UsageError
 from cytobench.evaluation.recipes import InnerFolds, Params, Prediction, Range, Training, Tried
 from cytobench.evaluation.search import Budget, Part, limits_of, search_all
-from cytobench.evaluation.studies import GENERATION, Finished, SharedStudy, draw_generation, open_storage
+from cytobench.evaluation.studies import (
+    GENERATION,
+    Finished,
+    SharedStudy,
+    draw_generation,
+    open_storage,
+    record_grid,
+)
 from cytobench.evaluation.tuning import Tuning, trial_rows
 
 RANGES = {"x": Range(0.0, 1.0), "rate": Range(1e-4, 1e-1, log=True)}
@@ -167,11 +174,12 @@ def _worker(where: str, done: Any) -> None:
     done.put(_search(where, Hill(slow=0.02), names=("0", "1", "2")))
 
 
-def test_workers_share_a_storage_without_trying_anything_twice(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["journal", "sqlite"])
+def test_workers_share_a_storage_without_trying_anything_twice(tmp_path: Path, kind: str) -> None:
     alone = _search(tmp_path / "alone.log", names=("0", "1", "2"))
     context = multiprocessing.get_context("spawn")
     results: Any = context.Queue()
-    where = str(tmp_path / "shared.log")
+    where = str(tmp_path / "shared.log") if kind == "journal" else f"sqlite:///{tmp_path}/shared.db"
     workers = [context.Process(target=_worker, args=(where, results)) for _ in range(2)]
     for worker in workers:
         worker.start()
@@ -181,7 +189,7 @@ def test_workers_share_a_storage_without_trying_anything_twice(tmp_path: Path) -
     assert found == [alone, alone]
     import optuna
 
-    storage = open_storage(None, Path(where))
+    storage = open_storage(where, Path("unused"))
     owners = set()
     for name in ("0", "1", "2"):
         trials = optuna.load_study(study_name=f"run/{name}", storage=storage).trials
@@ -201,6 +209,109 @@ def test_trials_of_a_worker_that_is_gone_are_taken_over_at_once(tmp_path: Path) 
     assert other.claim() == []
     gone.leave()
     assert other.claim() == taken
+
+
+def test_two_heirs_part_what_a_dead_worker_left(tmp_path: Path) -> None:
+    storage = open_storage(None, tmp_path / "j.log")
+    gone, *heirs = (SharedStudy(storage, "s", "s", RANGES, START, 20) for _ in range(3))
+    taken = gone.claim()
+    gone.leave()
+    for heir in heirs:
+        heir._say_alive()
+    first, second = heirs[0].claim(), heirs[1].claim()
+    assert sorted(seat.number for seat in [*first, *second]) == [seat.number for seat in taken]
+
+
+def test_a_worker_whose_trials_were_finished_by_others_goes_on(tmp_path: Path) -> None:
+    storage = open_storage(None, tmp_path / "j.log")
+    slow, quick = (SharedStudy(storage, "s", "s", RANGES, START, 20) for _ in range(2))
+    seats = slow.claim()
+    for seat in seats:  # another process has taken them over and told them
+        quick.tell(Finished(seat.number, seat.params, 0.5, False, {}, {}))
+    for seat in seats:
+        slow.tell(Finished(seat.number, seat.params, 0.4, False, {}, {}))
+    assert min(seat.number for seat in slow.claim()) == GENERATION
+    assert {one.value for one in slow.finished()} == {0.5}
+
+
+def test_a_trial_just_asked_for_belongs_to_whoever_asked(tmp_path: Path) -> None:
+    storage = open_storage(None, tmp_path / "j.log")
+    asking, other = (SharedStudy(storage, "s", "s", RANGES, START, 20) for _ in range(2))
+    asking._study.ask()  # and has not yet written its name
+    assert 0 not in [seat.number for seat in other.claim()]
+
+
+def test_a_forced_search_begins_again(tmp_path: Path) -> None:
+    first = _search(tmp_path / "j.log")
+    tried: list[int] = []
+
+    class Counting(Hill):
+        def try_out(
+            self, training: Training, folds: InnerFolds, settings: Sequence[Params], *rest: Any
+        ) -> list[Tried]:
+            tried.append(len(settings))
+            return super().try_out(training, folds, settings, *rest)
+
+    def again(anew: bool) -> list[Tuning | None]:
+        budget = Budget(20, lambda: open_storage(None, tmp_path / "j.log"), "run", anew=anew)
+        return search_all(Counting(), [_part()], "accuracy", budget)
+
+    assert again(False) == first
+    assert tried == []
+    assert again(True) == first
+    assert sum(tried) == 20
+
+
+def test_a_torn_line_is_removed_before_another_is_written(tmp_path: Path) -> None:
+    journal = tmp_path / "j.log"
+    study = SharedStudy(open_storage(None, journal), "s", "s", RANGES, START, 8)
+    study.claim()
+    with journal.open("ab") as file:
+        file.write(b'{"op_code": 3, "half')
+    study._say_alive()
+    assert len(SharedStudy(open_storage(None, journal), "s", "s", RANGES, START, 8)._all()) == 8
+
+
+def test_a_setting_that_diverges_in_one_fold_never_wins(tmp_path: Path) -> None:
+    class Diverging(Hill):
+        def try_out(
+            self, training: Training, folds: InnerFolds, settings: Sequence[Params], *rest: Any
+        ) -> list[Tried]:
+            made = super().try_out(training, folds, settings, *rest)
+            return [
+                Tried((1.0, float("nan")), float("nan"), 1, {}, False, one.last_class)
+                if float(s["x"]) > 0.6
+                else one
+                for s, one in zip(settings, made, strict=True)
+            ]
+
+    (found,) = _search(tmp_path / "j.log", Diverging())
+    assert found is not None
+    assert float(found.params["x"]) <= 0.6
+
+
+def test_grids_are_recorded_once_in_a_named_storage(tmp_path: Path) -> None:
+    import optuna
+
+    rows = [
+        {
+            "outer_fold": "0",
+            "trial": n,
+            "chosen": n == 1,
+            "pruned": False,
+            "params": params,
+            "value": 0.5 + n / 10,
+        }
+        for n, params in enumerate(
+            ['{"k": 5, "weighting": "uniform"}', '{"k": 20, "weighting": "similarity"}']
+        )
+    ]
+    storage = open_storage(f"sqlite:///{tmp_path}/x.db", Path("unused"))
+    for _ in range(2):
+        record_grid(storage, "run", rows)
+    study = optuna.load_study(study_name="run/0", storage=storage)
+    assert [one.params["k"] for one in study.trials] == [5, 20]
+    assert study.best_trial.user_attrs["chosen"]
 
 
 def test_a_second_result_of_a_trial_changes_nothing(tmp_path: Path) -> None:
