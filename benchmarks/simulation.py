@@ -19,6 +19,7 @@ import numpy as np
 
 from cytobench.statistics.intervals import interval
 from cytobench.statistics.paired import compare
+from cytobench.statistics.ranks import contest, critical_value, rank_intervals
 from cytobench.statistics.weighted import Scored, resamplings, weighted_metric
 
 
@@ -28,7 +29,9 @@ class Population:
 
     cells: mean number of cells of a patient (it varies two-fold); spread: standard deviation between patients
     of the logit that a cell is right; shared: part of it that two backbones have in common; skill: mean logit
-    of each backbone; whole: all cells of a patient have its label, as in patient-level diagnoses.
+    of each backbone; whole: all cells of a patient have its label, as in patient-level diagnoses; bias: the
+    logit by which the second backbone leans to class 1 and the first to class 0, at the same balanced
+    accuracy.
     """
 
     cells: int = 15
@@ -36,6 +39,7 @@ class Population:
     shared: float = 0.5
     skill: tuple[float, float] = (1.0, 1.0)
     whole: bool = False
+    bias: float = 0.0
 
 
 def draw(population: Population, n_groups: int, rng: np.random.Generator) -> tuple[Scored, Scored]:
@@ -45,10 +49,11 @@ def draw(population: Population, n_groups: int, rng: np.random.Generator) -> tup
     labels = rng.integers(0, 2, n_groups)[group] if population.whole else rng.integers(0, 2, len(group))
     common = rng.standard_normal(n_groups)
     both = []
-    for skill in population.skill:
+    for skill, lean in zip(population.skill, (-population.bias, population.bias), strict=True):
         own = rng.standard_normal(n_groups)
         mixed = np.sqrt(population.shared) * common + np.sqrt(1.0 - population.shared) * own
         margin = skill + population.spread * mixed[group] + rng.logistic(size=len(group))
+        margin += np.where(labels == 1, lean, -lean)
         chance = 1.0 / (1.0 + np.exp(-np.where(labels == 1, margin, -margin)))
         both.append(np.stack([1.0 - chance, chance], axis=1))
     fold = group % 5
@@ -125,6 +130,33 @@ def false_alarms(
     return found / replicates
 
 
+def wrong_ranks(p: int, n_groups: int, replicates: int, *, seed: int = 0) -> float:
+    """Return how often some rank interval excludes a rank although all `p` backbones are equally good."""
+    found = 0
+    for replicate in range(replicates):
+        rng = np.random.default_rng((seed, replicate, n_groups, p))
+        runs = _many(p, n_groups, rng)
+        one = contest("balanced_accuracy", runs, resamples=1_000, seed=replicate)
+        if one is not None:
+            found += rank_intervals(one, critical_value([one])).tolist() != [[1, p]] * p
+    return found / replicates
+
+
+def _many(p: int, n_groups: int, rng: np.random.Generator) -> list[Scored]:
+    """Return `p` equally good backbones' predictions of the same cells."""
+    sizes = rng.integers(7, 30, n_groups)
+    group = np.repeat(np.arange(n_groups), sizes)
+    labels = rng.integers(0, 2, len(group))
+    common = rng.standard_normal(n_groups)
+    made = []
+    for _ in range(p):
+        mixed = np.sqrt(0.5) * common + np.sqrt(0.5) * rng.standard_normal(n_groups)
+        margin = 1.0 + mixed[group] + rng.logistic(size=len(group))
+        chance = 1.0 / (1.0 + np.exp(-np.where(labels == 1, margin, -margin)))
+        made.append(Scored(labels, np.stack([1.0 - chance, chance], axis=1), group % 5, group, n_groups))
+    return made
+
+
 def _percent(share: float) -> str:
     return f"{100 * share:.1f}"
 
@@ -134,8 +166,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--replicates", type=int, default=2_000)
     parser.add_argument("--groups", type=int, nargs="+", default=[10, 20, 40, 80])
+    parser.add_argument("--part", choices=["intervals", "tests", "ranks"], nargs="+")
     given = parser.parse_args()
     started = time.perf_counter()
+    parts = given.part or ["intervals", "tests", "ranks"]
+    if "intervals" in parts:
+        _print_intervals(given.groups, given.replicates)
+    if "tests" in parts:
+        _print_tests(given.groups, given.replicates)
+    if "ranks" in parts:
+        _print_ranks(given.groups, given.replicates)
+    print(f"\n{given.replicates} replicates, {time.perf_counter() - started:.0f} s")
+
+
+def _print_intervals(groups: Sequence[int], replicates: int) -> None:
     mixed, whole = Population(), Population(whole=True)
     print("| metric | patients | " + " | ".join(METHODS) + " |")
     print("|---|---:|" + "---:|" * len(METHODS))
@@ -145,20 +189,33 @@ def main() -> None:
         ("macro_f1", mixed, "macro F1"),
         ("auroc", mixed, "AUROC"),
     ):
-        for count in given.groups:
-            found = coverage(name, population, count, given.replicates, list(METHODS))
-            print(
-                f"| {label} | {count} | " + " | ".join(_percent(one) for one in found.values()) + " |",
-                flush=True,
-            )
+        for count in groups:
+            found = coverage(name, population, count, replicates, list(METHODS))
+            cells = " | ".join(_percent(one) for one in found.values())
+            print(f"| {label} | {count} | {cells} |", flush=True)
+
+
+def _print_tests(groups: Sequence[int], replicates: int) -> None:
     print("\n| metric | patients | false alarms at 5 % |\n|---|---:|---:|")
-    for name in ("balanced_accuracy", "auroc"):
-        for count in given.groups:
-            print(
-                f"| {name} | {count} | {_percent(false_alarms(name, mixed, count, given.replicates))} |",
-                flush=True,
-            )
-    print(f"\n{given.replicates} replicates, {time.perf_counter() - started:.0f} s")
+    for name, population, label in (
+        ("balanced_accuracy", Population(), "balanced accuracy"),
+        (
+            "balanced_accuracy",
+            Population(whole=True, bias=0.8),
+            "balanced accuracy, one label, opposite leanings",
+        ),
+        ("auroc", Population(), "AUROC"),
+    ):
+        for count in groups:
+            share = false_alarms(name, population, count, replicates)
+            print(f"| {label} | {count} | {_percent(share)} |", flush=True)
+
+
+def _print_ranks(groups: Sequence[int], replicates: int) -> None:
+    print("\n| equal backbones | patients | some rank wrongly excluded, promised 5 % |\n|---:|---:|---:|")
+    for p in (2, 8, 14):
+        for count in groups:
+            print(f"| {p} | {count} | {_percent(wrong_ranks(p, count, replicates))} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -73,7 +73,8 @@ def compare(
 
 
 def _title(found: list[Duel]) -> str:
-    return f"{found[0].metric.replace('_', ' ')}, points of 100"
+    corrected = f"p corrected for the {found[0].pairs} pairs shown"
+    return f"{found[0].metric.replace('_', ' ')}, points of 100; {corrected}"
 
 
 def _table(found: list[Duel]) -> Table:

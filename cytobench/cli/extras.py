@@ -65,16 +65,35 @@ def run_extras(
 def _write(
     name: str, table: pl.DataFrame, folder: Path, draw: Callable[[pl.DataFrame, Path], Path]
 ) -> list[Path]:
+    """Write a table and its pictures for each task; what other backbones or probes left there stays."""
     from cytobench.evaluation.ledger import folder_name
 
     made = []
     for task in table["task"].unique(maintain_order=True):
-        mine = table.filter(table["task"] == task)
         place = folder / folder_name(task)
         place.mkdir(parents=True, exist_ok=True)
+        mine = _with_earlier(table.filter(table["task"] == task), place / f"{name}.parquet")
         mine.write_parquet(place / f"{name}.parquet")
-        made += [place / f"{name}.parquet", draw(mine, place / f"{name}.png")]
+        made.append(place / f"{name}.parquet")
+        if name == "stress":
+            probes = mine["probe"].unique(maintain_order=True)
+            made += [draw(mine.filter(mine["probe"] == one), place / f"{name}-{one}.png") for one in probes]
+        else:
+            made.append(draw(mine, place / f"{name}.png"))
     return made
+
+
+def _with_earlier(table: pl.DataFrame, path: Path) -> pl.DataFrame:
+    import polars as pl
+
+    keys = [name for name in ("backbone", "probe") if name in table.columns]
+    try:
+        earlier = pl.read_parquet(path)
+    except (OSError, pl.exceptions.PolarsError):
+        return table
+    if earlier.schema != table.schema:
+        return table
+    return pl.concat([earlier.join(table.select(keys).unique(), on=keys, how="anti"), table])
 
 
 def _stress_columns(table: pl.DataFrame) -> pl.DataFrame:

@@ -75,7 +75,7 @@ def leaderboard(
 
 
 def _write_folder(rows: list[Row], layout: Layout, folder: Path, board: str) -> None:
-    from cytobench.leaderboard.figures import scores_figure
+    from cytobench.leaderboard.figures import critical_difference_figure, scores_figure
     from cytobench.leaderboard.render import write
 
     name = Path(board).stem
@@ -84,6 +84,9 @@ def _write_folder(rows: list[Row], layout: Layout, folder: Path, board: str) -> 
     pictures = [
         scores_figure(rows, folder / f"{name}.{suffix}", title=layout.title) for suffix in ("png", "svg")
     ]
+    pictures.append(
+        critical_difference_figure(rows, folder / f"{name}-critical-difference.png", title=layout.title)
+    )
     for path in [*made, *(picture for picture in pictures if picture)]:
         typer.echo(path)
 

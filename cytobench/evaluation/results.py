@@ -238,7 +238,7 @@ def class_results(confusion: list[list[int]], names: list[str]) -> list[ClassRes
 
 
 def rescored(result: RunResult, table: pl.DataFrame) -> RunResult:
-    """Return `result` with every score computed anew from its stored predictions."""
+    """Return `result` with every score computed anew from its predictions; intervals stay as stored."""
     predictions = predictions_of(table, pooled_ranking=result.ranking == "pooled over folds")
     fresh = scores_of(
         predictions,

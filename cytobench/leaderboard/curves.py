@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _CLEAN = {"scale": 1.0}
+_SAFE = 10
+"""So many colours can be told apart without seeing all of them."""
 _AXES = {
     "defocus": "defocus, radius / side",
     "stain": "stain, density change",
@@ -22,10 +24,9 @@ _AXES = {
 
 
 def stress_figure(table: pl.DataFrame, path: Path) -> Path:
-    """Draw a panel a kind of change: the score of every backbone against its strength; one task."""
+    """Draw a panel a kind of change: every backbone's score against its strength; one task and probe."""
     kinds = [kind for kind in _AXES if kind in table["kind"].unique().to_list()]
-    probe = table["probe"].unique(maintain_order=True)[0]
-    mine = table.filter(pl.col("probe") == probe)
+    mine, colours = table, _colours(table)
 
     def draw(axis: Axes, place: int) -> None:
         kind = kinds[place]
@@ -33,20 +34,24 @@ def stress_figure(table: pl.DataFrame, path: Path) -> Path:
             pl.lit(_CLEAN.get(kind, 0.0)).alias("level")
         )
         both = pl.concat([mine.filter(pl.col("kind") == kind), clean]).sort("level")
-        _lines(axis, both, "level", "value")
+        _lines(axis, both, "level", "value", colours)
         axis.set_xlabel(_AXES[kind])
 
-    title = f"{mine['task'][0]}: {probe} under stress (n = {mine['n'][0]:,})"
+    title = f"{mine['task'][0]}: {mine['probe'][0]} under stress (n = {mine['n'][0]:,})"
     return _figure(path, title, len(kinds), draw, ylabel=mine["metric"][0].replace("_", " "))
 
 
 def dilution_figure(table: pl.DataFrame, path: Path) -> Path:
     """Draw AUROC against the share of telling instances, a panel a probe; one task."""
-    probes = table["probe"].unique(maintain_order=True).to_list()
+    probes, colours = table["probe"].unique(maintain_order=True).to_list(), _colours(table)
 
     def draw(axis: Axes, place: int) -> None:
-        _lines(axis, table.filter(pl.col("probe") == probes[place]).sort("fraction"), "fraction", "value")
+        mine = table.filter(pl.col("probe") == probes[place]).sort("fraction")
+        _lines(axis, mine, "fraction", "value", colours)
         axis.set_xscale("log")
+        ticks = mine["fraction"].unique().sort().to_list()
+        axis.set_xticks(ticks, [f"{100 * one:g} %" for one in ticks])
+        axis.minorticks_off()
         axis.set_xlabel(f"share of telling instances ({probes[place]})")
 
     return _figure(path, f"{table['task'][0]}: diluted bags", len(probes), draw, ylabel="AUROC")
@@ -54,14 +59,14 @@ def dilution_figure(table: pl.DataFrame, path: Path) -> Path:
 
 def shots_figure(table: pl.DataFrame, path: Path) -> Path:
     """Draw the score against the number of cells of each class, a panel a probe; bands: seeds; one task."""
-    probes = table["probe"].unique(maintain_order=True).to_list()
+    probes, colours = table["probe"].unique(maintain_order=True).to_list(), _colours(table)
     means = table.group_by("backbone", "probe", "shots", maintain_order=True).agg(
         pl.col("value").mean(), pl.col("value").std().fill_null(0.0).alias("sd")
     )
 
     def draw(axis: Axes, place: int) -> None:
         mine = means.filter(pl.col("probe") == probes[place]).sort("shots")
-        _lines(axis, mine, "shots", "value", band="sd")
+        _lines(axis, mine, "shots", "value", colours, band="sd")
         axis.set_xscale("log", base=2)
         ticks = mine["shots"].unique().sort().to_list()
         axis.set_xticks(ticks, [str(one) for one in ticks])
@@ -71,12 +76,22 @@ def shots_figure(table: pl.DataFrame, path: Path) -> Path:
     return _figure(path, title, len(probes), draw, ylabel=table["metric"][0].replace("_", " "))
 
 
-def _lines(axis: Axes, table: pl.DataFrame, x: str, y: str, *, band: str = "") -> None:
+def _colours(table: pl.DataFrame) -> dict[str, object]:
+    """Return a colour for each backbone, the same in all panels."""
     import seaborn as sns
 
-    names = table["backbone"].unique(maintain_order=True).sort().to_list()
-    for name, colour in zip(names, sns.color_palette("colorblind", len(names)), strict=True):
+    names = table["backbone"].unique().sort().to_list()
+    palette = sns.color_palette("colorblind" if len(names) <= _SAFE else "husl", len(names))
+    return dict(zip(names, palette, strict=True))
+
+
+def _lines(
+    axis: Axes, table: pl.DataFrame, x: str, y: str, colours: Mapping[str, object], *, band: str = ""
+) -> None:
+    for name, colour in colours.items():
         mine = table.filter(pl.col("backbone") == name)
+        if mine.is_empty():
+            continue
         axis.plot(mine[x].to_numpy(), mine[y].to_numpy(), marker="o", ms=3.5, color=colour, label=name)
         if band:
             low, high = (mine[y] - mine[band]).to_numpy(), (mine[y] + mine[band]).to_numpy()
@@ -95,7 +110,10 @@ def _figure(path: Path, title: str, panels: int, draw: Callable[[Axes, int], Non
     for place in range(panels):
         draw(axes[0, place], place)
     axes[0, 0].set_ylabel(ylabel)
-    handles, labels = axes[0, 0].get_legend_handles_labels()
+    found: dict[str, Any] = {}
+    for axis in axes[0]:
+        found |= dict(zip(*reversed(axis.get_legend_handles_labels()), strict=True))
+    labels, handles = list(found), list(found.values())
     columns = min(len(labels), 2 * panels)
     rows = -(-len(labels) // columns)
     figure.legend(handles, labels, loc="lower center", ncols=columns, frameon=False)

@@ -12,7 +12,7 @@ from cytobench.cards import TaskCard
 from cytobench.errors import UsageError
 from cytobench.evaluation.ledger import load_predictions
 from cytobench.evaluation.metrics import LOWER_IS_BETTER
-from cytobench.evaluation.results import RunResult
+from cytobench.evaluation.results import PROTOCOL, RunResult
 from cytobench.evaluation.uncertainty import MEASURED, scored_of
 from cytobench.leaderboard.collect import StoredRuns
 from cytobench.statistics.intervals import influence, standard_error
@@ -25,7 +25,7 @@ LEVEL = 0.05
 
 @dataclass(frozen=True)
 class Duel:
-    """One pair of backbones under one probe; `p_holm` is corrected for all pairs of the task and metric."""
+    """One pair of backbones under one probe; `p_holm` is corrected for all `pairs` that are compared."""
 
     a: str
     b: str
@@ -36,6 +36,7 @@ class Duel:
     value_b: float
     found: Comparison
     p_holm: float
+    pairs: int
     spread_a: Spread
     spread_b: Spread
 
@@ -46,7 +47,7 @@ class Duel:
             return f"{self.found.groups} groups are too few for an interval or a test"
         if not self.p_holm < LEVEL:
             reach = f"{100 * self.found.detectable:.1f}"
-            return f"not told apart (a difference below {reach} points would mostly be missed)"
+            return f"not told apart (one test finds a true difference of {reach} four times in five)"
         up = self.found.difference > 0
         better = self.a if up != (self.metric in LOWER_IS_BETTER) else self.b
         return f"{better} is better"
@@ -70,7 +71,11 @@ def duels(
     wanted = metric or task.metric
     if wanted not in MEASURED:
         raise UsageError(f"There is no metric '{wanted}'; there are {', '.join(MEASURED)}.")
-    mine = [run for run in stored.runs if run.task == task.name and run.seed == seed and stored.current(run)]
+    mine = [
+        run
+        for run in stored.runs
+        if (run.task, run.seed, run.protocol) == (task.name, seed, PROTOCOL) and stored.current(run)
+    ]
     found: list[Duel] = []
     for kind in sorted({(run.probe, run.tuned) for run in mine}):
         if kind[0] != (probe or kind[0]) or kind[1] != (kind[1] if tuned is None else tuned):
@@ -88,18 +93,23 @@ def duels(
             f"compare; make them with: cytobench run {asked} -t {task.name}"
         )
     adjusted = holm([one.found.p for one in found])
-    return [replace(one, p_holm=p) for one, p in zip(found, adjusted, strict=True)]
+    return [replace(one, p_holm=p, pairs=len(found)) for one, p in zip(found, adjusted, strict=True)]
 
 
 def _on_same_rows(
     a: str, b: str, runs: Sequence[RunResult], metric: str
 ) -> tuple[RunResult, RunResult] | None:
-    """Return the newest runs of both with one set of rows and folds on which the metric is defined."""
+    """Return the newest runs of both with one set of rows and folds and one budget, if there are such."""
     for one in (run for run in runs if run.backbone == a and metric in run.metrics):
         for other in (run for run in runs if run.backbone == b and metric in run.metrics):
-            if (one.manifest_digest, one.split.digest) == (other.manifest_digest, other.split.digest):
+            if _alike(one) == _alike(other):
                 return one, other
     return None
+
+
+def _alike(run: RunResult) -> tuple[object, ...]:
+    """Return what two runs must share to be compared."""
+    return run.manifest_digest, run.split.digest, run.trials, run.ranking
 
 
 def _duel(a: RunResult, b: RunResult, metric: str, stored: StoredRuns, home: Path) -> Duel:
@@ -113,21 +123,23 @@ def _duel(a: RunResult, b: RunResult, metric: str, stored: StoredRuns, home: Pat
     found = compare(metric, one, other)
     spreads = (_spread(run, metric, stored, scored) for run, scored in ((a, one), (b, other)))
     values = a.metrics[metric], b.metrics[metric]
-    return Duel(a.backbone, b.backbone, a.probe, a.tuned, metric, *values, found, found.p, *spreads)
+    return Duel(a.backbone, b.backbone, a.probe, a.tuned, metric, *values, found, found.p, 1, *spreads)
 
 
 def _spread(run: RunResult, metric: str, stored: StoredRuns, scored: Scored) -> Spread:
     """Return the spread of a run's score by source; other seeds count where they are stored."""
     kin = {
-        one.seed: one
-        for one in reversed(stored.runs)
-        if (one.task, one.backbone, one.probe, one.tuned, one.space_id, one.manifest_digest)
-        == (run.task, run.backbone, run.probe, run.tuned, run.space_id, run.manifest_digest)
-    }
+        one.seed: one for one in reversed(stored.runs) if _but_for_the_seed(one) == _but_for_the_seed(run)
+    } | {run.seed: run}
     sampling = float(standard_error(influence(metric, scored)))
     folds = [[f.value if f.value is not None else float("nan") for f in one.folds] for one in kin.values()]
     by_seed = folds if metric == run.metric else []
     return spread_by_source(by_seed, [one.metrics[metric] for one in kin.values()], sampling)
+
+
+def _but_for_the_seed(run: RunResult) -> tuple[object, ...]:
+    which = run.task, run.backbone, run.probe, run.tuned, run.space_id, run.manifest_digest
+    return *which, run.split.kind, run.split.folds, run.trials, run.protocol
 
 
 def as_record(duel: Duel) -> dict[str, Any]:
@@ -147,6 +159,7 @@ def as_record(duel: Duel) -> dict[str, Any]:
         "interval": found.interval.method,
         "p": found.p,
         "p_holm": duel.p_holm,
+        "pairs": duel.pairs,
         "effect": found.effect,
         "groups": found.groups,
         "groups_for_a": found.better,

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _EXTRAS = ("ranks", "skill")
 _FIELD = {"rank": "ranks", "skill": "skill"}
-_ABREAST = 4
+_ABREAST = 2
 """So many columns of a task stand beside each other in a terminal."""
 
 _LATEX = str.maketrans(
@@ -62,7 +62,7 @@ def _standings_table(layout: Layout) -> list[RenderableType]:
     for one in layout.standings:
         text = f"{one.rank:.1f} [{one.low:.1f}, {one.high:.1f}]"
         table.add_row(one.backbone, Text(text, style="bold green" if one.tied else ""))
-    return [Text.assemble("\n", ("overall", "bold cyan"), "  all ranked columns"), table]
+    return [Text.assemble("\n", ("overall", "bold cyan"), "  mean ranks with 95 % intervals"), table]
 
 
 def _task_tables(layout: Layout, task: str) -> list[RenderableType]:
@@ -86,9 +86,9 @@ def _table(layout: Layout, places: list[int]) -> RenderableType:
     for i in places:
         table.add_column(layout.headings[i].short, justify="right", no_wrap=True)
         if ranked:
-            table.add_column("rank", justify="right")
+            table.add_column("rank", justify="right", no_wrap=True)
         if skilled:
-            table.add_column("skill", justify="right")
+            table.add_column("skill", justify="right", no_wrap=True)
     for name, cells in _shown_lines(layout):
         shown: list[Text] = []
         for cell in (cells[i] for i in places):
@@ -98,6 +98,10 @@ def _table(layout: Layout, places: list[int]) -> RenderableType:
             if skilled:
                 shown.append(Text(cell.skill, style="dim"))
         table.add_row(name, *shown)
+    if any(layout.headings[i].detectable for i in places):
+        gap = [""] * (ranked + skilled)
+        last = [text for i in places for text in (layout.headings[i].detectable, *gap)]
+        table.add_row("detectable", *last, style="dim italic")
     return table
 
 
@@ -140,6 +144,11 @@ def _markdown_task(layout: Layout, task: str) -> list[str]:
             text = f"**{cell.text}**" if cell.best else cell.text
             shown += [text + cell.marks, *(getattr(cell, _FIELD[word]) for word in more)]
         lines.append(f"| {_escape(name)} | " + " | ".join(shown) + " |")
+    if any(layout.headings[i].detectable for i in places):
+        last: list[str] = []
+        for i, more in zip(places, extras, strict=True):
+            last += [layout.headings[i].detectable, *[""] * len(more)]
+        lines.append("| *detectable* | " + " | ".join(last) + " |")
     return [*lines, ""]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from cytobench.cards import TaskCard
@@ -10,9 +10,14 @@ from cytobench.leaderboard.rows import Row
 from cytobench.leaderboard.uncertainty import ColumnFacts, Judged, Standing
 
 _HOW_TO_READ = (
-    "Scores in percent over the predictions of all outer folds, with 95 % intervals over groups (patients, "
-    "slides, blocks; single cells where a task has none), given the models as fitted. Ranks: those that "
-    "paired differences leave possible, all pairs of a column together (max-T). Bold: may be first."
+    "Scores in percent over the predictions of all outer folds, with 95 % confidence intervals over groups "
+    "(patients, slides, blocks; single cells where a task has none), given the models as fitted. Ranks: "
+    "those that paired differences leave possible, all pairs of a column together (max-T)."
+)
+_BOLD = "Scores in bold may be first in their column."
+_DETECTABLE = (
+    "Detectable: the true difference between two typical rows that is found four times in five; smaller ones "
+    "are found less often."
 )
 _SKILL = "Skill: the share of the room above the best null model that is used; below 0 the null is better."
 
@@ -33,13 +38,14 @@ class Cell:
 
 @dataclass(frozen=True)
 class Heading:
-    """A column's heading: the task, the probe with its tuning, and the data below."""
+    """A column's heading: the task, the probe with its tuning, the data below, what it could tell apart."""
 
     task: str
     probe: str
     tuned: bool
     ranked: bool
     about: str
+    detectable: str = ""
 
     @property
     def short(self) -> str:
@@ -71,11 +77,10 @@ def lay_out(
     by_place = {(row.backbone, *row.column): row for row in rows}
     columns = list(dict.fromkeys(row.column for row in rows))
     headings = tuple(_heading(column, rows, judged.columns.get(column)) for column in columns)
-    order = _order(rows, nulls)
-    best = {column: _best(column, rows) for column in columns}
+    order = _order(rows, nulls, {one.backbone: place for place, one in enumerate(judged.standings)})
     lines = []
     for name in order:
-        cells = tuple(_cell(by_place.get((name, *column)), best[column]) for column in columns)
+        cells = tuple(_cell(by_place.get((name, *column))) for column in columns)
         lines.append((name, cells))
     notes = (*filter(None, remarks), *_notes(judged, tasks))
     return Layout(title, headings, tuple(lines), notes, tuple(judged.standings))
@@ -88,12 +93,12 @@ def _heading(column: tuple[str, str, bool], rows: Sequence[Row], facts: ColumnFa
     if scored:
         groups = f", {scored.groups} groups" if scored.groups else ", ungrouped"
         about = f"{scored.metric.replace('_', ' ')}, n = {scored.n:,}{groups}, rows {scored.subset[:8]}"
-        if facts and facts.detectable is not None:
-            about += f", smallest difference it would find {100 * facts.detectable:.1f}"
-    return Heading(*column, ranked=mine[0].ranked, about=about)
+    known = facts is not None and facts.detectable is not None
+    detectable = f"{100 * facts.detectable:.1f}" if known else ""  # type: ignore[union-attr, operator]
+    return Heading(*column, ranked=mine[0].ranked, about=about, detectable=detectable)
 
 
-def _order(rows: Sequence[Row], nulls: frozenset[str]) -> list[str]:
+def _order(rows: Sequence[Row], nulls: frozenset[str], standing: Mapping[str, int]) -> list[str]:
     """Return backbones by mean rank over the ranked columns if they have a score in each, others by name.
 
     Scores of different tasks are never averaged: only ranks within a column are.
@@ -110,22 +115,14 @@ def _order(rows: Sequence[Row], nulls: frozenset[str]) -> list[str]:
 
     def key(name: str) -> tuple[int, float, str]:
         mine = ranks.get(name, [])
-        complete = bool(ranked) and len(mine) == len(ranked)
+        complete = name in standing or (bool(ranked) and len(mine) == len(ranked))
         kind = 3 if name not in scored else 2 if name in nulls else 0 if complete else 1
-        return kind, sum(mine) / len(mine) if complete else 0.0, name
+        return kind, standing.get(name, sum(mine) / len(mine) if complete and mine else 0.0), name
 
     return sorted(dict.fromkeys(row.backbone for row in rows), key=key)
 
 
-def _best(column: tuple[str, str, bool], rows: Sequence[Row]) -> float | None:
-    """Return the highest score of a ranked column without rank intervals; none where nothing is ranked."""
-    if any(row.rank_low is not None for row in rows if row.column == column):
-        return None
-    scores = [row.value for row in rows if row.column == column and row.ranked and row.value is not None]
-    return max(scores, default=None)
-
-
-def _cell(row: Row | None, best: float | None) -> Cell:
+def _cell(row: Row | None) -> Cell:
     if row is None:
         return Cell("not run")
     if row.value is None:
@@ -137,13 +134,16 @@ def _cell(row: Row | None, best: float | None) -> Cell:
     ranks = "" if row.rank_low is None else f"{row.rank_low}–{row.rank_high}"
     ranks = f"{row.rank_low}" if ranks and row.rank_low == row.rank_high else ranks
     skill = "" if row.skill is None or row.null else f"{row.skill:+.2f}"
-    best_here = row.ranked and (row.tied or row.value == best)
-    return Cell(f"{100 * row.value:.1f}{reach}", best_here, marks, ranks, skill)
+    return Cell(f"{100 * row.value:.1f}{reach}", row.ranked and row.tied, marks, ranks, skill)
 
 
 def _notes(judged: Judged, tasks: Sequence[TaskCard]) -> list[str]:
     rows = judged.rows
     notes = [_HOW_TO_READ]
+    if any(row.ranked and row.tied for row in rows):
+        notes.append(_BOLD)
+    if any(facts.detectable is not None for facts in judged.columns.values()):
+        notes.append(_DETECTABLE)
     if any(row.skill is not None and not row.null for row in rows):
         notes.append(_SKILL)
     marks = {row.overlap for row in rows if row.value is not None}
@@ -175,9 +175,11 @@ def _limits(judged: Judged) -> list[str]:
             f"{', '.join(silent)}."
         )
     if judged.standings:
+        have, all_ = judged.ranked_columns
+        columns = f"all {all_}" if have == all_ else f"{have} of {all_}"
         notes.append(
-            "Overall: mean rank over all ranked columns, of the backbones complete on them; its interval "
-            "holds for all columns together, and those in bold may be first."
+            f"Overall: mean rank over {columns} ranked columns, of the backbones that have a score in each; "
+            "its interval holds for these columns together, and those in bold may be first."
         )
     return notes
 

@@ -17,11 +17,12 @@ from cytobench.progress import Reporter, SilentReporter
 from cytobench.statistics.paired import detectable_difference
 from cytobench.statistics.ranks import (
     Contest,
+    beats,
     contest,
     critical_value,
+    may_be_first,
     mean_ranks,
     rank_intervals,
-    tied_for_first,
 )
 from cytobench.statistics.weighted import Scored
 
@@ -32,7 +33,8 @@ Key = tuple[str, str, bool]
 class ColumnFacts:
     """What one column can tell.
 
-    `detectable`: the median over pairs of the true difference that would have been found with 80 % power;
+    `detectable`: the median over pairs of the true difference that is found four times in five, all pairs
+    compared;
     `discriminates`: whether any backbone is significantly above every null, None without nulls or backbones;
     `groups`: how many groups were scored; `enough`: whether they are enough for intervals and ranks.
     """
@@ -56,11 +58,15 @@ class Standing:
 
 @dataclass(frozen=True)
 class Judged:
-    """Rows with intervals and ranks, facts of each column, and standings over all ranked columns."""
+    """Rows with intervals and ranks, facts of each column, and standings over all ranked columns.
+
+    `ranked_columns`: how many of them have runs, and how many there are.
+    """
 
     rows: list[Row]
     columns: dict[Key, ColumnFacts]
     standings: list[Standing]
+    ranked_columns: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True)
@@ -69,6 +75,7 @@ class _Column:
     nulls: npt.NDArray[np.bool_]
     runs: list[Scored]
     found: Contest | None
+    null_missing: bool = False
 
 
 def judge(rows: Sequence[Row], home: Path, reporter: Reporter | None = None) -> Judged:
@@ -87,7 +94,8 @@ def judge(rows: Sequence[Row], home: Path, reporter: Reporter | None = None) -> 
     judged = [_judged_row(row, columns[row.column]) for row in rows]
     facts = {key: _facts(column) for key, column in columns.items()}
     ranked = [key for key in keys if any(row.ranked for row in rows if row.column == key)]
-    return Judged(judged, facts, _standings([columns[key] for key in ranked if columns[key].names]))
+    known = [columns[key] for key in ranked if columns[key].names]
+    return Judged(judged, facts, _standings(known), (len(known), len(ranked)))
 
 
 def _contested(rows: Sequence[Row], home: Path) -> _Column:
@@ -97,7 +105,8 @@ def _contested(rows: Sequence[Row], home: Path) -> _Column:
     if not done:
         return _Column(names, nulls, runs, None)
     seed = int.from_bytes(hashlib.sha256(done[0].task.encode()).digest()[:4], "big")
-    return _Column(names, nulls, runs, contest(done[0].metric, runs, seed=seed))
+    missing = any(row.null and row.value is None for row in rows)
+    return _Column(names, nulls, runs, contest(done[0].metric, runs, seed=seed), missing)
 
 
 def _scored(row: Row, home: Path) -> Scored:
@@ -127,14 +136,13 @@ def _facts(column: _Column) -> ColumnFacts:
     found = column.found
     if found is None or len(column.names) < 2:
         return ColumnFacts(None, None, groups, found is not None)
-    above = np.triu_indices(len(column.names), 1)
-    errors = found.errors[above]
-    detectable = detectable_difference(float(np.median(errors)), groups - 1)
+    critical = critical_value([found])
+    errors = found.errors[np.triu_indices(len(column.names), 1)]
+    detectable = detectable_difference(float(np.median(errors)), groups - 1, critical=critical)
     discriminates = None
-    if column.nulls.any() and not column.nulls.all():
-        difference = found.values[:, None] - found.values[None, :]
-        beats = (difference > critical_value([found]) * found.errors) & (difference > 0)
-        discriminates = bool(beats[np.ix_(~column.nulls, column.nulls)].all(axis=1).any())
+    if column.nulls.any() and not column.nulls.all() and not column.null_missing:
+        above_all = beats(found, critical)[np.ix_(~column.nulls, column.nulls)].all(axis=1)
+        discriminates = bool(above_all.any())
     return ColumnFacts(detectable, discriminates, groups, True)
 
 
@@ -163,7 +171,7 @@ def _standings(columns: Sequence[_Column]) -> list[Standing]:
     bounds = [rank_intervals(one, critical).astype(np.float64) for one in contests]
     bounds += [np.tile([1.0, float(len(shared))], (len(shared), 1))] * blank
     limits = np.mean(bounds, axis=0)
-    ranks, tied = mean_ranks(np.stack(values)), tied_for_first(limits)
+    ranks, tied = mean_ranks(np.stack(values)), may_be_first(contests, critical, blank)
     found = [
         Standing(name, float(ranks[i]), float(limits[i, 0]), float(limits[i, 1]), bool(tied[i]))
         for i, name in enumerate(shared)

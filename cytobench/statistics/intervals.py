@@ -19,7 +19,7 @@ CONFIDENCE = 0.95
 RESAMPLES = 2_000
 MANY_GROUPS, FEW_GROUPS = 40, 10
 """From so many groups on the cluster bootstrap is used; below so few there is neither interval nor test."""
-_NUDGE = 1e-4
+_FEW_OF_A_CLASS = 3
 _RANGES = {"cohen_kappa": (-1.0, 1.0), "log_loss": (0.0, np.inf), "brier": (0.0, 2.0)}
 
 
@@ -37,11 +37,14 @@ class Interval:
     method: Literal["bootstrap", "jackknife", "too few groups"]
 
 
-def method_of(n_groups: int) -> Literal["bootstrap", "jackknife", "too few groups"]:
-    """Return how intervals over so many groups are made."""
-    if n_groups < FEW_GROUPS:
+def method_of(scored: Scored) -> Literal["bootstrap", "jackknife", "too few groups"]:
+    """Return how intervals over the groups of `scored` are made.
+
+    A class that lives in one or two groups says nothing about other groups of it: too few, as few groups are.
+    """
+    if scored.n_groups < FEW_GROUPS or scored.groups_of_rarest_class < _FEW_OF_A_CLASS:
         return "too few groups"
-    return "bootstrap" if n_groups >= MANY_GROUPS else "jackknife"
+    return "bootstrap" if scored.n_groups >= MANY_GROUPS else "jackknife"
 
 
 def influence(name: str, scored: Scored) -> Floats:
@@ -73,7 +76,7 @@ def intervals(
     names: list[str], scored: Scored, *, resamples: int = RESAMPLES, seed: int = 0
 ) -> dict[str, Interval]:
     """Return the intervals of several metrics over the groups of `scored`, on the same resamples."""
-    count, method = scored.n_groups, method_of(scored.n_groups)
+    count, method = scored.n_groups, method_of(scored)
     if method == "too few groups":
         return {name: Interval(np.nan, np.nan, np.nan, count - 1, method) for name in names}
     values = weighted_metrics(names, scored, np.ones((1, count)))

@@ -18,7 +18,7 @@ from cytobench.statistics.intervals import (
     method_of,
     standard_error,
 )
-from cytobench.statistics.weighted import RANKING_METRICS, Scored, resamplings, swaps, weighted_metric
+from cytobench.statistics.weighted import Scored, resamplings, swaps, weighted_metric
 
 Floats = npt.NDArray[np.float64]
 
@@ -31,9 +31,9 @@ class Comparison:
     """A minus B on one metric (for ECE, Brier and log loss lower is better, so A is better below 0).
 
     `difference`: of the pooled scores; `interval`: paired, over groups; `p`: two-sided, of the paired
-    permutation test over groups, NaN with too few; `effect`: mean over standard deviation of the groups'
-    differences (Cohen's d_z); `detectable`: the true difference that this task would have found with 80 %
-    power; `groups`: their number; `better`, `worse`: groups in which A is right more, or less, often than B.
+    permutation test over groups (`sign_flip_test`), NaN with too few; `effect`: mean over standard deviation
+    of the groups' differences (Cohen's d_z); `detectable`: the true difference that one such test finds with
+    80 % power; `groups`: their number; `better`, `worse`: groups in which A is right more, or less, often.
     """
 
     difference: float
@@ -50,7 +50,7 @@ def compare(name: str, a: Scored, b: Scored, *, resamples: int = RESAMPLES, seed
     """Return how much better `a` is than `b` on the same rows in the same order."""
     count = a.n_groups
     difference = float(_value(name, a) - _value(name, b))
-    method = method_of(count)
+    method = method_of(a)
     if method == "too few groups":
         nothing = Interval(np.nan, np.nan, np.nan, count - 1, method)
         return Comparison(difference, nothing, np.nan, np.nan, np.nan, count, 0, 0)
@@ -67,7 +67,7 @@ def compare(name: str, a: Scored, b: Scored, *, resamples: int = RESAMPLES, seed
     return Comparison(
         difference,
         found,
-        permutation_test(name, a, b, seed=seed),
+        sign_flip_test(difference + pulls, seed=seed),
         difference / spread if spread > 0 else float("nan"),
         detectable_difference(error, count - 1),
         count,
@@ -86,49 +86,53 @@ def _value(name: str, scored: Scored) -> float:
     return float(weighted_metric(name, scored, np.ones((1, scored.n_groups)))[0])
 
 
-def permutation_test(
-    name: str, a: Scored, b: Scored, *, permutations: int = PERMUTATIONS, seed: int = 0
-) -> float:
-    """Return the two-sided p-value of the hypothesis that a and b are alike within every group.
+def sign_flip_test(contributions: Floats, *, permutations: int = PERMUTATIONS, seed: int = 0) -> float:
+    """Return the two-sided p-value of the hypothesis that the groups' contributions have mean 0.
 
-    Metrics of labels and of calibration: all predictions of a group change hands between a and b, and the
-    metrics are computed anew. Ranking metrics, in which rows of different groups meet and scores of two
-    models share no scale: the groups' contributions difference + u_g change sign. All 2^G patterns if they
-    are no more than `permutations`, else so many at random, with the observed one counted (Phipson and Smyth
-    2010). NaN where the metric is undefined.
+    Contributions are difference + u_g: the paired difference as group g alone would have it, jackknife
+    pseudo-values. Their signs are flipped, as if A and B had changed hands in some groups, and the mean over
+    its standard error is computed anew each time (the studentised form keeps its level where A and B err on
+    different classes: Janssen 1997). All 2^G patterns if they are no more than `permutations`, else so many
+    at random with the observed one counted (Phipson and Smyth 2010). NaN if nothing is defined.
     """
-    rng = np.random.default_rng(seed)
-    observed = abs(_value(name, a) - _value(name, b))
-    if not np.isfinite(observed):
+    if not np.isfinite(contributions).all():
         return float("nan")
+    count = len(contributions)
+    observed = np.abs(studentised(np.ones((1, count)), contributions[:, None]))[0, 0]
     hits = total = 0
-    contribution = None
-    if name in RANKING_METRICS:
-        contribution = _value(name, a) - _value(name, b) + influence(name, a) - influence(name, b)
-    for signs in swaps(a.n_groups, permutations, rng):
-        if contribution is not None:
-            drawn = signs @ contribution / a.n_groups
-        else:
-            keep = (signs + 1.0) / 2.0
-            drawn = _swapped(name, a, b, keep) - _swapped(name, b, a, keep)
-        hits += int((np.abs(drawn) >= observed - 1e-12).sum())
+    for signs in swaps(count, permutations, np.random.default_rng(seed)):
+        drawn = np.abs(studentised(signs, contributions[:, None]))[:, 0]
+        hits += int((drawn >= observed - 1e-9).sum())
         total += len(signs)
-    exact = 2**a.n_groups <= permutations
-    return hits / total if exact else (hits + 1) / (total + 1)
+    return hits / total if 2**count <= permutations else (hits + 1) / (total + 1)
 
 
-def _swapped(name: str, own: Scored, other: Scored, keep: Floats) -> Floats:
-    """Return the metric of `own` when groups with keep = 0 carry the predictions of `other`, [B]."""
-    mine, theirs = own.totals.weighted(keep), other.totals.weighted(1.0 - keep)
-    both = {field: getattr(mine, field) + getattr(theirs, field) for field in vars(mine)}
-    return type(mine)(**both).metric(name)
+def studentised(signs: Floats, contributions: Floats) -> Floats:
+    """Return mean / standard error of contributions [G, m] under sign patterns [B, G]: float64 [B, m].
+
+    Where all contributions are alike the error is 0 and the result 0 or infinite.
+    """
+    count = len(contributions)
+    mean = signs @ contributions / count
+    squares = np.square(contributions).sum(0)
+    variance = np.maximum(squares - count * np.square(mean), 0.0) / (count - 1) / count
+    variance[variance <= 1e-14 * np.maximum(squares, 1e-300)] = 0.0
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio: Floats = np.where(np.abs(mean) > 1e-12, mean / np.sqrt(variance), 0.0)
+    return ratio
 
 
-def detectable_difference(error: float, df: int, power: float = POWER) -> float:
-    """Return the true difference that a two-sided 5 % test finds with `power`: (t_0.975 + t_power) * SE."""
+def detectable_difference(
+    error: float, df: int, power: float = POWER, critical: float | None = None
+) -> float:
+    """Return the true difference that a two-sided test finds with `power`: (critical + t_power) * SE.
+
+    critical: what the difference over its error must exceed; default: t_0.975, one test at 5 %.
+    """
     from scipy.stats import t
 
-    return float((t.ppf((1.0 + CONFIDENCE) / 2.0, df) + t.ppf(power, df)) * error)
+    limit = float(t.ppf((1.0 + CONFIDENCE) / 2.0, df)) if critical is None else critical
+    return float((limit + t.ppf(power, df)) * error)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -20,6 +20,7 @@ from cytobench.statistics.intervals import (
     never_certain,
     standard_error,
 )
+from cytobench.statistics.paired import holm, studentised
 from cytobench.statistics.weighted import Scored, resamplings, weighted_metric
 
 Floats = npt.NDArray[np.float64]
@@ -31,17 +32,22 @@ _WILCOXON_TASKS = 8
 
 @dataclass(frozen=True)
 class Contest:
-    """p runs on the rows of one task, and how their scores vary together over samples of groups.
+    """p runs on the rows of one task, and how their differences vary over samples of groups.
 
     `values`: float64 [p]; `intervals`: of each value alone; `errors`: float64 [p, p], standard errors of all
-    differences; `drawn`: float64 [B, p, p], differences of the values over samples of groups, centred and
-    divided by `errors`.
+    differences; `drawn`: float64 [B, p, p], differences over their own errors when the groups' contributions
+    change signs at random: what differences look like when there are none.
     """
 
     values: Floats
     intervals: tuple[Interval, ...]
     errors: Floats
     drawn: Floats
+
+    @property
+    def differences(self) -> Floats:
+        """Row minus column, float64 [p, p]."""
+        return self.values[:, None] - self.values[None, :]
 
     def of(self, places: Sequence[int]) -> Contest:
         """Return the contest of some of the runs."""
@@ -55,32 +61,39 @@ def contest(
 ) -> Contest | None:
     """Return how the runs' differences vary, or None where there are too few groups.
 
-    From 40 groups on the values vary by the cluster bootstrap; below, by draws of a multivariate t with G - 1
-    degrees of freedom and the covariance of the groups' influences (Hothorn, Bretz and Westfall 2008). The
-    same `seed` draws the same groups: contests of one task under several probes belong together.
+    The contributions of groups to all differences (see `cytobench.statistics.paired.sign_flip_test`) change
+    signs together, and each difference is divided by its standard error of that draw. The same `seed` draws
+    the same signs: contests of one task under several probes belong together.
     """
-    count, method = runs[0].n_groups, method_of(runs[0].n_groups)
-    if method == "too few groups":
+    count = runs[0].n_groups
+    if any(method_of(run) == "too few groups" for run in runs):
         return None
-    rng = np.random.default_rng(seed)
     ones = np.ones((1, count))
     values = np.array([float(weighted_metric(name, run, ones)[0]) for run in runs])
     pulls = np.stack([influence(name, run) for run in runs], axis=1)  # [G, p]
-    errors = standard_error(pulls[:, :, None] - pulls[:, None, :])
-    if method == "bootstrap":
-        weights = resamplings(count, resamples, rng)
-        moved = np.stack([weighted_metric(name, run, weights) for run in runs], axis=1) - values
-        alone = [from_bootstrap(moved[:, i] + values[i], count) for i in range(len(runs))]
+    rows, columns = np.triu_indices(len(runs), 1)
+    pairs = pulls[:, rows] - pulls[:, columns] + (values[rows] - values[columns])  # [G, pairs]
+    flips = np.random.default_rng(seed).integers(0, 2, (resamples, count))
+    signs = (2 * flips - 1).astype(np.float64)
+    drawn, errors = np.zeros((resamples, len(runs), len(runs))), np.zeros((len(runs), len(runs)))
+    if len(rows):
+        drawn[:, rows, columns] = np.nan_to_num(studentised(signs, pairs), posinf=0.0, neginf=0.0)
+        drawn[:, columns, rows] = -drawn[:, rows, columns]
+        errors[rows, columns] = errors[columns, rows] = standard_error(pairs - pairs.mean(0))
+    alone = _intervals(name, runs, values, pulls, resamples, seed)
+    return Contest(values, alone, errors, drawn)
+
+
+def _intervals(
+    name: str, runs: Sequence[Scored], values: Floats, pulls: Floats, resamples: int, seed: int
+) -> tuple[Interval, ...]:
+    count = runs[0].n_groups
+    if method_of(runs[0]) == "bootstrap":
+        weights = resamplings(count, resamples, np.random.default_rng(seed))
+        alone = [from_bootstrap(weighted_metric(name, run, weights), count) for run in runs]
     else:
         alone = [from_influence(values[i], pulls[:, i], limits_of(name)) for i in range(len(runs))]
-        normal = rng.standard_normal((resamples, count))
-        scale = np.sqrt(rng.chisquare(count - 1, resamples) / (count - 1))
-        moved = normal @ pulls / np.sqrt(count * (count - 1)) / scale[:, None]
-    moved = np.nan_to_num(moved)
-    differences = moved[:, :, None] - moved[:, None, :]
-    drawn = np.divide(differences, errors, out=np.zeros_like(differences), where=errors > 0)
-    sure = tuple(never_certain(name, float(values[i]), one, count) for i, one in enumerate(alone))
-    return Contest(values, sure, errors, drawn)
+    return tuple(never_certain(name, float(values[i]), one, count) for i, one in enumerate(alone))
 
 
 def critical_value(contests: Sequence[Contest], confidence: float = CONFIDENCE) -> float:
@@ -89,17 +102,21 @@ def critical_value(contests: Sequence[Contest], confidence: float = CONFIDENCE) 
     return float(np.quantile(largest, confidence))
 
 
+def beats(one: Contest, critical: float) -> npt.NDArray[np.bool_]:
+    """Return which run (row) is significantly better than which (column), bool [p, p]."""
+    better: npt.NDArray[np.bool_] = one.differences > critical * one.errors
+    return better & (one.differences > 1e-12)
+
+
 def rank_intervals(one: Contest, critical: float) -> Ints:
     """Return the lowest and highest rank that each run may have, int64 [p, 2], 1 is best.
 
     A run's lowest rank is 1 + the number of runs that are significantly better, its highest p - the number
     that are significantly worse (Mogstad, Romano, Shaikh and Wilhelm 2024). With the critical value of all
-    pairs the true ranks of all runs lie in their intervals together with 95 % confidence.
+    pairs the true ranks of all runs lie in their intervals together with about 95 % confidence.
     """
-    difference = one.values[:, None] - one.values[None, :]
-    beats = difference > critical * one.errors
-    beats &= difference > 0
-    return np.stack([1 + beats.sum(0), len(one.values) - beats.sum(1)], axis=1).astype(np.int64)
+    better = beats(one, critical)
+    return np.stack([1 + better.sum(0), len(one.values) - better.sum(1)], axis=1).astype(np.int64)
 
 
 def mean_ranks(values: Floats) -> Floats:
@@ -110,10 +127,22 @@ def mean_ranks(values: Floats) -> Floats:
     return ranks
 
 
-def tied_for_first(intervals: Floats) -> npt.NDArray[np.bool_]:
-    """Return who may be first: no other's highest (mean) rank lies below its lowest, [p, 2] -> bool [p]."""
-    tied: npt.NDArray[np.bool_] = intervals[:, 0] <= intervals[:, 1].min()
-    return tied
+def may_be_first(contests: Sequence[Contest], critical: float, blank: int = 0) -> npt.NDArray[np.bool_]:
+    """Return whose mean rank over contests may be the lowest, bool [p].
+
+    By how much rank i lies above rank j is at least (lowest rank of i) - (highest of j), and at least 1 where
+    j is significantly better; where that holds on average over contests (`blank`: further ones in which
+    nothing is known), i cannot be first.
+    """
+    count = len(contests[0].values)
+    gaps = np.full((blank, count, count), 1.0 - count)
+    known = []
+    for one in contests:
+        ranks = rank_intervals(one, critical)
+        gap = (ranks[:, None, 0] - ranks[None, :, 1]).astype(np.float64)
+        known.append(np.where(beats(one, critical).T, np.maximum(gap, 1.0), gap))
+    first: npt.NDArray[np.bool_] = (np.concatenate([np.stack(known), gaps]).mean(0) <= 0).all(axis=1)
+    return first
 
 
 @dataclass(frozen=True)
@@ -133,8 +162,6 @@ def wilcoxon_cliques(values: Floats, level: float = 0.05) -> Cliques | None:
     pair depends on who else takes part. values: [tasks, p].
     """
     from scipy.stats import wilcoxon
-
-    from cytobench.statistics.paired import holm
 
     tasks, count = values.shape
     if tasks < _WILCOXON_TASKS or count < 2:

@@ -41,6 +41,18 @@ class Scored:
     pooled_ranking: bool = False
 
     @cached_property
+    def groups_of_rarest_class(self) -> int:
+        """The number of groups in which the least spread of the classes occurs."""
+        pairs = np.unique(np.stack([self.labels, self.group]), axis=1)[0]
+        return int(np.unique(pairs, return_counts=True)[1].min())
+
+    @cached_property
+    def orders(self) -> tuple[_Ordered, ...]:
+        """The rows by fold and falling score of each class that is ranked: all, or the last of two."""
+        n_classes = self.probabilities.shape[1]
+        return tuple(_Ordered.of(self, code) for code in (range(n_classes) if n_classes > 2 else (1,)))
+
+    @cached_property
     def totals(self) -> Totals:
         """What the metrics of labels and of calibration are sums of, by group."""
         return _totals(self)
@@ -170,9 +182,7 @@ def nudged_metric(name: str, scored: Scored, by: float) -> Floats:
 
 def _ranking(names: Sequence[str], scored: Scored, weights: Floats) -> dict[str, Floats]:
     """Return macro one-vs-rest metrics over the classes for which they are defined, float64 [B] each."""
-    n_classes = scored.probabilities.shape[1]
-    codes = range(n_classes) if n_classes > 2 else (1,)
-    values = np.stack([_in_portions(names, _Ordered.of(scored, code), weights) for code in codes])
+    values = np.stack([_in_portions(names, ordered, weights) for ordered in scored.orders])
     with np.errstate(invalid="ignore"):
         return {name: _mean_known(values[:, place].T) for place, name in enumerate(names)}
 

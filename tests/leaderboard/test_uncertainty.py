@@ -144,7 +144,9 @@ def test_rows_get_intervals_ranks_and_ties(tmp_path: Path) -> None:
     assert not standing["majority"].tied
     text = markdown(lay_out("Board", judged, [], frozenset({"majority", "colour"})))
     assert "| mean rank | 95 % |" in text
-    assert "smallest difference it would find" in text
+    assert "| *detectable* |" in text
+    assert "Scores in bold may be first" in text
+    assert "**9" in text
     assert "| knn | rank |" in text
     assert "Not discriminative" not in text
 
@@ -165,6 +167,7 @@ def test_with_few_groups_there_are_scores_and_nothing_more(tmp_path: Path) -> No
     assert judged.standings == []
     notes = lay_out("Board", judged, [], frozenset()).notes
     assert any(note.startswith("Too few groups") and "blood" in note for note in notes)
+    assert not any("bold" in note for note in notes)
 
 
 def test_standings_hold_backbones_complete_on_all_ranked_columns(tmp_path: Path) -> None:

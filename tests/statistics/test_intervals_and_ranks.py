@@ -12,13 +12,14 @@ from cytobench.statistics.intervals import (
     interval,
     standard_error,
 )
-from cytobench.statistics.paired import compare, detectable_difference, holm, permutation_test
+from cytobench.statistics.paired import compare, detectable_difference, holm, sign_flip_test
 from cytobench.statistics.ranks import (
+    Contest,
     contest,
     critical_value,
+    may_be_first,
     mean_ranks,
     rank_intervals,
-    tied_for_first,
     wilcoxon_cliques,
 )
 from cytobench.statistics.sources import spread_by_source
@@ -108,8 +109,11 @@ def test_all_swaps_of_few_groups_give_the_exact_p_value() -> None:
     good = right_or_wrong(np.ones(40, dtype=bool), group)
     bad = right_or_wrong(np.arange(40) % 4 != 0, group)  # one wrong in every group
     # Every group says the same: only the two patterns without a swap, or with all, are as extreme.
-    assert permutation_test("accuracy", good, bad) == 2 / 2**10
-    assert permutation_test("accuracy", good, good) == 1.0
+    assert compare("accuracy", good, bad).p == 2 / 2**10
+    assert compare("accuracy", good, good).p == 1.0
+    assert sign_flip_test(np.array([1.0, 2.0, 3.0])) == 2 / 2**3
+    assert sign_flip_test(np.array([1.0, -1.0])) == 1.0
+    assert np.isnan(sign_flip_test(np.array([1.0, np.nan])))
 
 
 def test_the_test_agrees_with_a_t_test_where_both_apply() -> None:
@@ -151,7 +155,7 @@ def test_ranks_admit_ties_and_are_certain_where_scores_are_far_apart() -> None:
     assert found is not None
     ranks = rank_intervals(found, critical_value([found]))
     assert ranks.tolist() == [[1, 2], [1, 2], [3, 3]]
-    assert tied_for_first(ranks.astype(float)).tolist() == [True, True, False]
+    assert may_be_first([found], critical_value([found])).tolist() == [True, True, False]
     alone = rank_intervals(found.of([0, 2]), critical_value([found.of([0, 2])]))
     assert alone.tolist() == [[1, 1], [2, 2]]
 
@@ -162,6 +166,23 @@ def test_more_columns_and_more_pairs_need_larger_differences() -> None:
     assert len(known) == 5
     single, all_ = critical_value(known[:1]), critical_value(known)
     assert stats.t.ppf(0.975, 29) < single < all_
+
+
+def test_who_is_beaten_everywhere_is_not_first_however_wide_the_ranks() -> None:
+    values, errors = np.array([0.90, 0.85, 0.80]), np.full((3, 3), 0.03)
+    np.fill_diagonal(errors, 0.0)
+    one = Contest(values, (), errors, np.zeros((1, 3, 3)))
+    assert rank_intervals(one, 2.4).tolist() == [[1, 2], [1, 3], [2, 3]]
+    assert may_be_first([one], 2.4).tolist() == [True, True, False]
+    assert may_be_first([one], 2.4, blank=1).tolist() == [True, True, True]
+
+
+def test_a_class_of_one_patient_allows_no_interval() -> None:
+    one = cells(20)
+    labels = np.where(one.group == 3, 1, 0)
+    rare = Scored(labels, one.probabilities, one.fold, one.group, 20)
+    assert rare.groups_of_rarest_class == 1
+    assert interval("auroc", rare).method == "too few groups"
 
 
 def test_equal_runs_are_never_told_apart() -> None:
