@@ -135,7 +135,9 @@ def critical_difference_figure(rows: Sequence[Row], path: Path, *, title: str) -
         axis.plot([ranks.min() - 0.04, ranks.max() + 0.04], [depth, depth], color="C0", lw=4)
     axis.set_xlim(low - 0.3 * high - 1.0, high + 0.3 * high + 1.0)
     axis.axis("off")
-    figure.suptitle(f"{title}: mean rank over {len(values)} tasks", x=0.02, ha="left", weight="bold")
+    axis.set_title(
+        f"{title}\nmean rank over {len(values)} tasks; bars: not told apart", loc="left", fontsize=9
+    )
     figure.tight_layout()
     figure.savefig(path, dpi=150)
     plt.close(figure)
