@@ -26,7 +26,8 @@ from cytobench.evaluation.metrics import auroc_binary
 from cytobench.evaluation.mil import BAGS_PER_STEP, EPOCHS, PATIENCE, Mil, _side_by_side
 from cytobench.evaluation.recipes import Training
 from cytobench.evaluation.search import Budget, Part, search_all
-from cytobench.evaluation.studies import _distributions, open_storage
+from cytobench.evaluation.storage import open_storage
+from cytobench.evaluation.studies import _distributions
 from cytobench.probes.aggregators import ATTENTION, HIDDEN, GatedAttention
 from cytobench.probes.bags import Bags
 from cytobench.probes.stacked import Fitting, StackedFit

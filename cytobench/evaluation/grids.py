@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import product
@@ -197,9 +197,11 @@ def _few_threads_for(products: int) -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class Prototype:
-    """The nearest class mean (SimpleShot): nothing to tune."""
+class Fixed:
+    """A probe without parameters: `rule` says what it is, `fit` predicts a test table, float64 [m, K]."""
 
+    rule: Mapping[str, str]
+    fit: Callable[[Training, Features], Floats]
     searched: Literal[False] = False
 
     def default(self, training: Training) -> Params:
@@ -208,68 +210,48 @@ class Prototype:
 
     def default_rule(self) -> dict[str, Any]:
         """Return the name of the rule."""
-        return {"prototype": "centred, unit length, Euclidean"}
+        return dict(self.rule)
 
     def space(self) -> dict[str, Any]:
         """Return the name of the rule: nothing is searched."""
-        return self.default_rule()
+        return dict(self.rule)
 
     def candidates(self) -> list[Params]:
         """Return the only candidate."""
         return [{}]
 
     def inner(self, training: Training, folds: npt.NDArray[np.int16]) -> Iterator[InnerFold]:
-        """Predict each inner fold from the class means of the others."""
+        """Predict each inner fold from the others."""
         for k in np.unique(folds):
             rows = np.flatnonzero(folds == k)
             rest = training.take(np.flatnonzero(folds != k))
-            yield InnerFold(rows, self.predict(rest, {}, training.features[rows], rows).probabilities[None])
+            yield InnerFold(rows, self.fit(rest, training.features[rows])[None])
 
     def predict(self, training: Training, params: Params, test: Features, test_groups: Ints) -> Prediction:
-        """Compare with the class means of the training rows."""
+        """Predict the rows of `test`."""
+        return Prediction(self.fit(training, test))
+
+
+def majority() -> Fixed:
+    """Return the null predictor: class frequencies of the training part for every row, whatever the probe."""
+
+    def fit(training: Training, test: Features) -> Floats:
+        from cytobench.probes.null import majority_probabilities
+
+        return np.asarray(
+            majority_probabilities(training.labels, len(test), training.n_classes), dtype=np.float64
+        )
+
+    return Fixed({"null": "majority"}, fit)
+
+
+def prototypes() -> Fixed:
+    """Return the nearest class mean (SimpleShot)."""
+
+    def fit(training: Training, test: Features) -> Floats:
         from cytobench.probes.prototype import prototype_probabilities
 
         table = _table(training.features)
-        return Prediction(
-            prototype_probabilities(table, training.labels, _table(test), n_classes=training.n_classes)
-        )
+        return prototype_probabilities(table, training.labels, _table(test), n_classes=training.n_classes)
 
-
-@dataclass(frozen=True)
-class Majority:
-    """The null predictor: every row gets the class frequencies of the training part, whatever the probe."""
-
-    searched: Literal[False] = False
-
-    def default(self, training: Training) -> Params:
-        """Return no parameters: there are none."""
-        return {}
-
-    def default_rule(self) -> dict[str, Any]:
-        """Return the name of the rule."""
-        return {"null": "majority"}
-
-    def space(self) -> dict[str, Any]:
-        """Return the name of the rule: nothing is searched."""
-        return self.default_rule()
-
-    def candidates(self) -> list[Params]:
-        """Return the only candidate."""
-        return [{}]
-
-    def inner(self, training: Training, folds: npt.NDArray[np.int16]) -> Iterator[InnerFold]:
-        """Predict each inner fold from the class frequencies of the others."""
-        for k in np.unique(folds):
-            rows = np.flatnonzero(folds == k)
-            rest = training.take(np.flatnonzero(folds != k))
-            yield InnerFold(rows, self.predict(rest, {}, training.features[rows], rows).probabilities[None])
-
-    def predict(self, training: Training, params: Params, test: Features, test_groups: Ints) -> Prediction:
-        """Repeat the class frequencies."""
-        from cytobench.probes.null import majority_probabilities
-
-        return Prediction(
-            np.asarray(
-                majority_probabilities(training.labels, len(test), training.n_classes), dtype=np.float64
-            )
-        )
+    return Fixed({"prototype": "centred, unit length, Euclidean"}, fit)

@@ -183,14 +183,14 @@ def recipe_of(
     `standardise`: the backbone's untuned default for linear probes; `exclude_own_group`: neighbours of a
     row's own group do not vote; `device`: where models of bags are fitted.
     """
-    from cytobench.evaluation.grids import Knn, Linear, Majority, Prototype
+    from cytobench.evaluation.grids import Knn, Linear, majority, prototypes
 
     if null:
-        return Majority()
+        return majority()
     if probe == "knn":
         return Knn(exclude_own_group=exclude_own_group)
     if probe == "prototype":
-        return Prototype()
+        return prototypes()
     if probe in SEARCHED_PROBES:
         from cytobench.evaluation.mil import Mil
 

@@ -30,7 +30,7 @@ from cytobench.evaluation.recipes import SEARCHED_PROBES, Features, why_not
 from cytobench.evaluation.record import record_of
 from cytobench.evaluation.results import RunResult
 from cytobench.evaluation.search import Budget
-from cytobench.evaluation.studies import open_storage, record_grid
+from cytobench.evaluation.storage import open_storage, record_grid
 from cytobench.progress import Reporter, SilentReporter, Step
 
 __all__ = ["RunOutcome", "RunRequest", "benchmark", "extract_features"]

@@ -18,7 +18,8 @@ from cytobench.evaluation.mil import DEFAULT, PATIENCE, RUNGS, UNTUNED_EPOCHS, M
 from cytobench.evaluation.recipes import Training
 from cytobench.evaluation.run import benchmark
 from cytobench.evaluation.search import Budget
-from cytobench.evaluation.studies import Finished, SharedStudy, open_storage
+from cytobench.evaluation.storage import open_storage
+from cytobench.evaluation.studies import Finished, SharedStudy
 from cytobench.probes.bags import Bags
 from tests.evaluation.toy_benchmark import bag_task, request, write_cells
 

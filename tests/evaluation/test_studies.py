@@ -19,13 +19,12 @@ import pytest
 from cytobench.errors import StoreError, UsageError
 from cytobench.evaluation.recipes import InnerFolds, Params, Prediction, Range, Training, Tried
 from cytobench.evaluation.search import Budget, Part, limits_of, search_all
+from cytobench.evaluation.storage import open_storage, record_grid
 from cytobench.evaluation.studies import (
     GENERATION,
     Finished,
     SharedStudy,
     draw_generation,
-    open_storage,
-    record_grid,
 )
 from cytobench.evaluation.tuning import Tuning, trial_rows
 
