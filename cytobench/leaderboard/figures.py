@@ -97,8 +97,8 @@ def _panel(axis: Axes, rows: Sequence[Row], order: Sequence[str], colours: Mappi
 def critical_difference_figure(rows: Sequence[Row], path: Path, *, title: str) -> Path | None:
     """Draw mean ranks over tasks with bars over backbones that are not told apart (Wilcoxon, Holm).
 
-    Only columns of one probe and tuning are taken, those with most tasks, and backbones with a score in each
-    task. Returns None with fewer than eight tasks: signed ranks over so few can show nothing.
+    Only ranked columns of one probe and tuning are taken, those with most tasks, and backbones complete on
+    them. Returns None with fewer than eight tasks: signed ranks over so few can show nothing.
     """
     names, values = _over_tasks(rows)
     cliques = wilcoxon_cliques(values) if len(names) > 1 else None
@@ -146,7 +146,7 @@ def critical_difference_figure(rows: Sequence[Row], path: Path, *, title: str) -
 
 def _over_tasks(rows: Sequence[Row]) -> tuple[list[str], npt.NDArray[np.float64]]:
     """Return backbones and their scores [tasks, backbones] under the probe and tuning with most tasks."""
-    scored = [row for row in rows if row.value is not None]
+    scored = [row for row in rows if row.value is not None and row.ranked]
     kinds: dict[tuple[str, bool], list[Row]] = {}
     for row in scored:
         kinds.setdefault((row.probe, row.tuned), []).append(row)
