@@ -29,8 +29,8 @@ from cytobench.evaluation.recipes import Training
 from cytobench.evaluation.search import Budget, Part, search_all
 from cytobench.evaluation.storage import open_storage
 from cytobench.evaluation.studies import _distributions
-from cytobench.probes.aggregators import ATTENTION, HIDDEN, GatedAttention
-from cytobench.probes.bags import Bags
+from cytobench.probes.aggregators import GatedAttention
+from cytobench.probes.bags import ATTENTION, HIDDEN, Bags
 from cytobench.probes.stacked import Fitting, StackedFit
 
 BAGS, DIM, STACK = 200, 384, 8

@@ -17,7 +17,7 @@ from cytobench.evaluation.folds import generator
 from cytobench.evaluation.metrics import Predictions, score
 from cytobench.evaluation.recipes import Features, InnerFolds, Params, Prediction, Range, Training, Tried
 from cytobench.evaluation.studies import GENERATION
-from cytobench.probes.bags import Bags
+from cytobench.probes.bags import ATTENTION, HIDDEN, Bags
 
 if TYPE_CHECKING:
     from cytobench.probes.stacked import Fitting, StackedFit
@@ -80,11 +80,8 @@ class Mil:
         return {**searched, **self._rule(), **search}
 
     def _rule(self) -> dict[str, Any]:
-        from cytobench.probes.aggregators import AGGREGATORS
-
-        model = AGGREGATORS[self.aggregator]
         ends = {"epochs": EPOCHS, "patience": PATIENCE, "untuned_epochs": UNTUNED_EPOCHS}
-        return {**ends, "bags_per_step": BAGS_PER_STEP, "model": [model.width, model.attention]}
+        return {**ends, "bags_per_step": BAGS_PER_STEP, "model": [HIDDEN, ATTENTION]}
 
     def default(self, training: Training, folds: InnerFolds | None) -> Params:
         """Return the default setting and the median best epoch of the inner folds under it."""

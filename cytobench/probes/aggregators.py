@@ -15,10 +15,10 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from cytobench.probes.bags import ATTENTION, HIDDEN
+
 Weights = Mapping[str, Tensor]
 """Weights by name, [T, ...]; those of matrices are [T, out, in]."""
-
-HIDDEN, ATTENTION = 128, 64
 
 
 class Ragged(NamedTuple):

@@ -9,6 +9,9 @@ import numpy.typing as npt
 
 from cytobench.errors import DataError
 
+HIDDEN, ATTENTION = 128, 64
+"""Hidden units of the models of bags, and units behind their attention."""
+
 
 @dataclass(frozen=True)
 class Bags:
