@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 _LOCK_SECONDS = 10
 """After so long the lock of a journal belongs to nobody: writing a line takes milliseconds."""
-_ATTEMPTS, _BEING_MADE = 8, ("already exists", "database is locked", "no such table")
+_ATTEMPTS = 8
+_BEING_MADE = ("already exists", "database is locked", "no such table", "constraint failed", "duplicate key")
 _BROKEN = "The storage of the studies, {where}, cannot be used ({why}); what was tried is kept, run again."
 
 
