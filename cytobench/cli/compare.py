@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -81,20 +82,10 @@ def _table(found: list[Duel]) -> Table:
     from rich import box
     from rich.table import Table
 
-    table = Table(
-        box=box.SIMPLE_HEAD, title=f"{found[0].metric.replace('_', ' ')}, points of 100", title_justify="left"
-    )
-    for name in (
-        "probe",
-        "A",
-        "B",
-        "A - B [95 %]",
-        "p (Holm)",
-        "effect",
-        "groups for A : B",
-        "detectable",
-        "",
-    ):
+    from cytobench.leaderboard.duels import LEVEL
+
+    table = Table(box=box.SIMPLE_HEAD, title=_title(found), title_justify="left")
+    for name in _COLUMNS:
         table.add_column(name, justify="left" if name in ("probe", "A", "B", "") else "right")
     for one in found:
         low, high = one.found.interval.low, one.found.interval.high
@@ -104,11 +95,11 @@ def _table(found: list[Duel]) -> Table:
             f"{one.b} {100 * one.value_b:.1f}",
             f"{100 * one.found.difference:+.1f} [{_points(low, '+')}, {_points(high, '+')}]",
             _p(one.p_holm),
-            "-" if one.found.effect != one.found.effect else f"{one.found.effect:+.2f}",
+            "-" if math.isnan(one.found.effect) else f"{one.found.effect:+.2f}",
             f"{one.found.groups} ({one.found.better} : {one.found.worse})",
             _points(one.found.detectable),
             one.verdict,
-            style="" if one.p_holm < 0.05 else "dim",
+            style="" if one.p_holm < LEVEL else "dim",
         )
     return table
 
@@ -121,18 +112,15 @@ def _spreads(found: list[Duel]) -> str:
             parts = [f"{source} {_points(value)}" for source, value in vars(spread).items()]
             key = f"{name}, {one.probe}{' tuned' if one.tuned else ''}"
             lines[key] = f"  {key}: " + ", ".join(parts)
-    return (
-        "[dim]Standard deviation by source (fold, seed, sample of groups):\n"
-        + "\n".join(lines.values())
-        + "[/dim]"
-    )
+    head = "[dim]Standard deviation by source (fold, seed, sample of groups), points:\n"
+    return head + "\n".join(lines.values()) + "[/dim]"
 
 
 def _points(value: float, sign: str = "") -> str:
-    return "-" if value != value else f"{100 * value:{sign}.1f}"
+    return "-" if math.isnan(value) else f"{100 * value:{sign}.1f}"
 
 
 def _p(value: float) -> str:
-    if value != value:
+    if math.isnan(value):
         return "-"
     return "< 0.001" if value < 0.001 else f"{value:.3f}"

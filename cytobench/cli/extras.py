@@ -65,7 +65,7 @@ def run_extras(
 def _write(
     name: str, table: pl.DataFrame, folder: Path, draw: Callable[[pl.DataFrame, Path], Path]
 ) -> list[Path]:
-    """Write a table and its pictures for each task; what other backbones or probes left there stays."""
+    """Write a table and its pictures for each task; what others left there of the same rows stays."""
     from cytobench.evaluation.ledger import folder_name
 
     made = []
@@ -86,13 +86,14 @@ def _write(
 def _with_earlier(table: pl.DataFrame, path: Path) -> pl.DataFrame:
     import polars as pl
 
-    keys = [name for name in ("backbone", "probe") if name in table.columns]
+    keys = ["backbone", "probe"]
     try:
         earlier = pl.read_parquet(path)
     except (OSError, pl.exceptions.PolarsError):
         return table
     if earlier.schema != table.schema:
         return table
+    earlier = earlier.filter(pl.col("subset") == table["subset"][0])
     return pl.concat([earlier.join(table.select(keys).unique(), on=keys, how="anti"), table])
 
 

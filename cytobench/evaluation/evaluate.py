@@ -76,7 +76,8 @@ def evaluate(
     seed: the same for every backbone and probe); `budget`: for probes that are searched.
     """
     clock = _Clock()
-    parts = [_part(features, examples, folds, k, key) for k in range(len(folds))]
+    inner = tuned or recipe.searched
+    parts = [_part(features, examples, folds, k, key, inner=inner) for k in range(len(folds))]
     tunings = _tune_all(recipe, parts, metric, budget) if tuned else [None] * len(parts)
     clock.lap("tune")
     rows = np.flatnonzero(folds.fold >= 0)
@@ -115,15 +116,17 @@ def training_of(
     return Training(features[rows], labels, groups, len(examples.classes), (*key, name))
 
 
-def _part(features: Features, examples: Examples, folds: Folds, k: int, key: tuple[Any, ...]) -> Part:
-    """Return an outer fold's training part, cut out of the features when needed, and its inner folds."""
+def _part(
+    features: Features, examples: Examples, folds: Folds, k: int, key: tuple[Any, ...], *, inner: bool
+) -> Part:
+    """Return an outer fold's training part, cut out of the features when needed, and `inner` folds of it."""
     rows, name = folds.train(k), folds.names[k]
     labels, groups = examples.labels[rows], examples.group_codes[rows]
 
     def training() -> Training:
         return training_of(features, examples, folds, k, key)
 
-    return Part(name, training, inner_folds(labels, groups, (*key, name)))
+    return Part(name, training, inner_folds(labels, groups, (*key, name)) if inner else None)
 
 
 def _tune_all(

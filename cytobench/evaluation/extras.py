@@ -24,7 +24,8 @@ class Extras:
     """What was found beyond scores, as tidy tables; `problems`: sentences on what could not be done.
 
     `stress`: task, backbone, probe, tuned, metric, kind, level, value, n; `dilution`: task, backbone, probe,
-    tuned, fraction, value, bags, instances; `shots`: task, backbone, probe, shots, seed, metric, value, n.
+    tuned, fraction, value, bags, instances; `shots`: task, backbone, probe, shots, seed, metric, value, n;
+    all with `subset`, the digest of the task's rows.
     """
 
     stress: pl.DataFrame
@@ -120,6 +121,7 @@ def _shots(
                     pl.lit(task.card.metric).alias("metric"),
                     "value",
                     pl.lit(int((task.folds.fold >= 0).sum())).alias("n"),
+                    pl.lit(task.manifest_digest).alias("subset"),
                 )
             )
     return made

@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from filelock import FileLock
+
 from cytobench.errors import StoreError, UsageError
 
 if TYPE_CHECKING:
@@ -19,8 +21,7 @@ if TYPE_CHECKING:
 
 _LOCK_SECONDS = 10
 """After so long the lock of a journal belongs to nobody: writing a line takes milliseconds."""
-_ATTEMPTS = 8
-_BEING_MADE = ("already exists", "database is locked", "no such table", "constraint failed", "duplicate key")
+_ATTEMPTS = 4
 _BROKEN = "The storage of the studies, {where}, cannot be used ({why}); what was tried is kept, run again."
 
 
@@ -42,18 +43,22 @@ def open_storage(url: str | None, journal: Path) -> BaseStorage:
 
 
 def _database(url: str) -> BaseStorage:
-    """Open a database; processes that make its tables at once get in each other's way, and try again."""
+    """Open a database and make its tables where there are none, though others may be making them too."""
     from optuna.storages import RDBStorage
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import IntegrityError, ProgrammingError
 
-    waiting = {"connect_args": {"timeout": 120}} if url.startswith("sqlite") else {}
-    for attempt in range(_ATTEMPTS):
-        try:
-            return RDBStorage(url, engine_kwargs={**waiting, "pool_pre_ping": True})
-        except Exception as error:
-            if attempt == _ATTEMPTS - 1 or not any(word in str(error) for word in _BEING_MADE):
-                raise
-            time.sleep(0.2 * (attempt + 1))
-    raise StoreError(_BROKEN.format(where=url, why="its tables could not be made"))
+    place = make_url(url)
+    if place.get_backend_name() == "sqlite":
+        file = Path(place.database or "")
+        here = place.database is not None and file.parent.is_dir()
+        with FileLock(f"{file}.lock") if here else contextlib.nullcontext():
+            return RDBStorage(url, engine_kwargs={"connect_args": {"timeout": 120}})
+    for _ in range(_ATTEMPTS):  # servers offer no lock: whoever loses the race finds the tables next time
+        with contextlib.suppress(IntegrityError, ProgrammingError):
+            return RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
+        time.sleep(0.5)
+    return RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
 
 
 def _journal_file(path: Path) -> BaseStorage:

@@ -132,6 +132,7 @@ def _one_run(
         "backbone": result.backbone,
         "probe": result.probe,
         "tuned": result.tuned,
+        "subset": task.manifest_digest,
     }
     changes = [("none", 0.0), *((one.kind, one.level) for one in perturbations)]
     values = [_value(task.card.metric, task, part, one) for one in predicted]

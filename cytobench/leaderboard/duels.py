@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -169,4 +170,5 @@ def as_record(duel: Duel) -> dict[str, Any]:
     }
     for side, spread in (("a", duel.spread_a), ("b", duel.spread_b)):
         record |= {f"sd_{source}_{side}": value for source, value in vars(spread).items()}
-    return {key: None if value != value else value for key, value in record.items()}
+    undefined = {key for key, value in record.items() if isinstance(value, float) and math.isnan(value)}
+    return {key: None if key in undefined else value for key, value in record.items()}

@@ -230,5 +230,6 @@ def as_parquet(rows: Sequence[Row]) -> bytes:
 
 
 def as_json(rows: Sequence[Row]) -> str:
-    """Return the tidy rows as a JSON list."""
-    return json.dumps(tidy(rows).to_dicts(), indent=1, ensure_ascii=False) + "\n"
+    """Return the tidy rows as a JSON list, a row a line; what a row has no value for is left out."""
+    known = [{key: one for key, one in row.items() if one is not None} for row in tidy(rows).to_dicts()]
+    return "[\n" + ",\n".join(json.dumps(row, ensure_ascii=False) for row in known) + "\n]\n"

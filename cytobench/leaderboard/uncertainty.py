@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -34,9 +35,8 @@ class ColumnFacts:
     """What one column can tell.
 
     `detectable`: the median over pairs of the true difference that is found four times in five, all pairs
-    compared;
-    `discriminates`: whether any backbone is significantly above every null, None without nulls or backbones;
-    `groups`: how many groups were scored; `enough`: whether they are enough for intervals and ranks.
+    compared; `discriminates`: whether any backbone is significantly above every null, None without nulls or
+    backbones; `groups`: how many were scored; `enough`: whether they are enough for intervals and ranks.
     """
 
     detectable: float | None
@@ -76,6 +76,18 @@ class _Column:
     runs: list[Scored]
     found: Contest | None
     null_missing: bool = False
+
+    @cached_property
+    def critical(self) -> float:
+        """What a studentised difference in this column must exceed."""
+        return critical_value([self.found]) if self.found else float("inf")
+
+    @cached_property
+    def ranks(self) -> npt.NDArray[np.int64] | None:
+        """The ranks that each run may have, int64 [p, 2]; None where nothing was compared."""
+        if self.found is None or len(self.names) < 2:
+            return None
+        return rank_intervals(self.found, self.critical)
 
 
 def judge(rows: Sequence[Row], home: Path, reporter: Reporter | None = None) -> Judged:
@@ -120,15 +132,10 @@ def _judged_row(row: Row, column: _Column) -> Row:
     place = column.names.index(row.backbone)
     interval = column.found.intervals[place]
     sure = replace(row, low=interval.low, high=interval.high, interval=interval.method)
-    if len(column.names) < 2:
+    if column.ranks is None:
         return sure
-    ranks = rank_intervals(column.found, critical_value([column.found]))[place]
-    return replace(
-        sure,
-        rank_low=int(ranks[0]),
-        rank_high=int(ranks[1]),
-        tied=bool(ranks[0] == 1),
-    )
+    low, high = (int(rank) for rank in column.ranks[place])
+    return replace(sure, rank_low=low, rank_high=high, tied=low == 1)
 
 
 def _facts(column: _Column) -> ColumnFacts:
@@ -136,12 +143,11 @@ def _facts(column: _Column) -> ColumnFacts:
     found = column.found
     if found is None or len(column.names) < 2:
         return ColumnFacts(None, None, groups, found is not None)
-    critical = critical_value([found])
     errors = found.errors[np.triu_indices(len(column.names), 1)]
-    detectable = detectable_difference(float(np.median(errors)), groups - 1, critical=critical)
+    detectable = detectable_difference(float(np.median(errors)), groups - 1, critical=column.critical)
     discriminates = None
     if column.nulls.any() and not column.nulls.all() and not column.null_missing:
-        above_all = beats(found, critical)[np.ix_(~column.nulls, column.nulls)].all(axis=1)
+        above_all = beats(found, column.critical)[np.ix_(~column.nulls, column.nulls)].all(axis=1)
         discriminates = bool(above_all.any())
     return ColumnFacts(detectable, discriminates, groups, True)
 

@@ -41,15 +41,7 @@ class Scores(NamedTuple):
 
 
 class Aggregator(Protocol):
-    """A model of bags, with `width` hidden units and `attention` units that attend."""
-
-    @property
-    def width(self) -> int:
-        """The number of hidden units, H."""
-
-    @property
-    def attention(self) -> int:
-        """The number of units behind the attention, A."""
+    """A model of bags."""
 
     def shapes(self, d: int, n_classes: int) -> dict[str, tuple[int, ...]]:
         """Return the shape of each weight of one model: matrices [out, in], biases and vectors [n]."""

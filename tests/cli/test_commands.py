@@ -205,6 +205,48 @@ def test_own_cells_run_resume_and_enter_a_leaderboard(cytobench, own_cells: Path
     assert cytobench("cache", "gc").code == 0
 
 
+def test_backbones_are_compared_stressed_and_shown_few_cells(cytobench, own_cells: Path, home: Path) -> None:
+    task = ["-t", "my-cells", "--plugin", own_cells]
+    storage = f"sqlite:///{home.parent / 'studies.db'}"
+    ran = cytobench(
+        *["run", "-b", "morphology", "-b", "colour-statistics", "-p", "knn", *task],
+        *["--shots", "1,2", "--shot-seeds", "2", "--stress", "--storage", storage],
+    )
+    assert ran.code == 0, ran.err
+    assert "few labelled cells of each class" in ran.out
+    assert "under stress" in ran.out
+    folder = home / "extras" / "my-cells"
+    assert {path.name for path in folder.iterdir()} == {
+        "shots.parquet",
+        "shots.png",
+        "stress.parquet",
+        "stress-knn.png",
+    }
+    assert cytobench("run", "-b", "majority", "-p", "knn", *task, "--shots", "1").code == 0
+    assert set(pl.read_parquet(folder / "shots.parquet")["backbone"]) == {"morphology", "colour-statistics"}
+    again = cytobench("run", "-b", "morphology", "-p", "knn", *task, "--shots", "1", "--shot-seeds", "2")
+    assert again.code == 0, again.err
+    kept = pl.read_parquet(folder / "shots.parquet")
+    assert set(kept.filter(pl.col("backbone") == "colour-statistics")["shots"]) == {1, 2}
+    assert set(kept.filter(pl.col("backbone") == "morphology")["shots"]) == {1}
+    import optuna
+
+    names = optuna.get_all_study_names(storage)
+    assert len(names) == 6  # two backbones, three folds, one tuned grid each
+    compared = cytobench("compare", "morphology", "colour-statistics", *task)
+    assert compared.code == 0, compared.err
+    assert "corrected for the 2 pairs shown" in compared.out
+    told = json.loads(cytobench("compare", "morphology", "colour-statistics", *task, "--json").out)
+    assert {one["tuned"] for one in told} == {False, True}
+    assert told[0]["groups"] == 24
+    assert "exit" not in compared.err
+    assert cytobench("compare", "morphology", "morphology", *task).code == 2
+    assert "cytobench run -b morphology -b uni" in cytobench("compare", "morphology", "uni", *task).err
+    assert "write --shots 1,2,4" in cytobench("run", "-b", "morphology", *task, "--shots", "few").err
+    lost = cytobench("run", "-b", "morphology", *task, "--storage", "nonsense://x", "--force", "-p", "knn")
+    assert "no address of an Optuna storage" in lost.out + lost.err
+
+
 def test_results_of_another_seed_never_enter_a_leaderboard(cytobench, own_cells: Path) -> None:
     cytobench(
         "run", "-b", "majority", "-t", "my-cells", "--plugin", own_cells, "--seed", "7", "--trials", "0"

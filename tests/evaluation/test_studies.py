@@ -74,7 +74,7 @@ class Hill:
         return tried
 
     def predict(self, training: Training, params: Params, test: Any, test_groups: Any) -> Prediction:
-        raise NotImplementedError
+        pytest.fail("a search predicted test rows")
 
 
 def _part(name: str = "0") -> Part:
