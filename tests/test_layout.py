@@ -16,7 +16,7 @@ LEVELS = [
     {"errors", "progress", "__init__"},
     {"digests", "cards", "manifest"},
     {"registry"},
-    {"images", "perturb", "datasets"},
+    {"images", "perturb", "datasets", "pictures"},
     {"features", "encoders"},
     {"probes", "statistics"},
     {"evaluation"},

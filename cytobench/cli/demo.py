@@ -85,12 +85,12 @@ def _show(request: RunRequest, where: Places, out: Path, reporter: ConsoleReport
 
 def _contact_sheets(request: RunRequest, where: Places, out: Path) -> list[Path]:
     """Draw a sheet of example cells per class for each embedded task."""
-    from cytobench.datasets.synthetic import contact_sheet
+    from cytobench.datasets.synthetic import classes_sheet
     from cytobench.datasets.task import load_task
 
     made = []
     for task in request.tasks:
         if task.name in _PICTURED:
             data = load_task(task, data_dirs=where.data, home=where.home)
-            made.append(contact_sheet(data.table, out / f"{task.name}.png", column=_PICTURED[task.name]))
+            made.append(classes_sheet(data.table, out / f"{task.name}.png", column=_PICTURED[task.name]))
     return made

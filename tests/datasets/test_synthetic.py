@@ -305,7 +305,7 @@ def test_contact_sheet_shows_a_row_of_cells_for_every_class(
 ) -> None:
     table = synthetic.read(synthetic.generate(tmp_path / "set"))
     few, all_classes = (
-        Image.open(synthetic.contact_sheet(chosen, tmp_path / name, columns=4, side=48))
+        Image.open(synthetic.classes_sheet(chosen, tmp_path / name, columns=4, side=48))
         for chosen, name in ((table.filter(table["label"] == "lymphoid"), "one.png"), (table, "all.png"))
     )
     assert all_classes.width == few.width > 4 * 48

@@ -7,6 +7,6 @@ breast fine-needle aspirates as bags with a known share of malignant cells (`par
 from __future__ import annotations
 
 from cytobench.datasets.synthetic.files import PARTS, VERSION, generate, is_complete, read
-from cytobench.datasets.synthetic.sheet import contact_sheet
+from cytobench.datasets.synthetic.sheet import classes_sheet
 
-__all__ = ["PARTS", "VERSION", "contact_sheet", "generate", "is_complete", "read"]
+__all__ = ["PARTS", "VERSION", "classes_sheet", "generate", "is_complete", "read"]
