@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,9 +11,19 @@ import numpy as np
 import numpy.typing as npt
 
 from cytobench.errors import ProtocolError
+from cytobench.evaluation.cores import available, is_small, side_by_side
 from cytobench.evaluation.examples import Examples, Ints
 from cytobench.evaluation.folds import Folds, inner_folds
-from cytobench.evaluation.recipes import Features, Floats, InnerFolds, Params, Recipe, Table, Training
+from cytobench.evaluation.recipes import (
+    Features,
+    Floats,
+    InnerFolds,
+    Params,
+    Prediction,
+    Recipe,
+    Table,
+    Training,
+)
 from cytobench.evaluation.search import Budget, Part, search_all
 from cytobench.evaluation.tuning import Tuning, search_grid, trial_rows
 from cytobench.probes.bags import Bags
@@ -48,15 +58,7 @@ class Evaluation:
     attention: Mapping[int, Table] = field(default_factory=dict)
 
 
-@dataclass
-class _Clock:
-    seconds: dict[str, float] = field(default_factory=dict)
-    started: float = field(default_factory=time.perf_counter)
-
-    def lap(self, stage: str) -> None:
-        now = time.perf_counter()
-        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self.started
-        self.started = now
+_Tuner = Callable[[Training, InnerFolds | None], Tuning | None]
 
 
 def evaluate(
@@ -75,36 +77,88 @@ def evaluate(
     `features`: float32 [n, d], or n bags, in the order of `examples`; `key` names every random draw (task and
     seed: the same for every backbone and probe); `budget`: for probes that are searched.
     """
-    clock = _Clock()
+    started = time.perf_counter()
     inner = tuned or recipe.searched
     parts = [_part(features, examples, folds, k, key, inner=inner) for k in range(len(folds))]
-    tunings = _tune_all(recipe, parts, metric, budget) if tuned else [None] * len(parts)
-    clock.lap("tune")
+    found = search_all(recipe, parts, metric, _given(budget)) if tuned and recipe.searched else None
+    searched = time.perf_counter() - started
+
+    def one(k: int) -> _Fold:
+        test = folds.test(k)
+        seen = features[test], examples.group_codes[test]
+        if not tuned:
+            return _fold(recipe, parts[k], None, *seen)
+        return _fold(recipe, parts[k], found[k] if found else _grid_search(recipe, metric), *seen)
+
+    # A model of bags spreads over the cores by itself.
+    few = recipe.searched or not is_small(_numbers(features))
+    made = side_by_side(one, range(len(folds)), 1 if few else available())
+    seconds = _stages(made, searched, time.perf_counter() - started)
+    return _assembled(made, parts, features, examples, folds, seconds, tuned=tuned)
+
+
+def _assembled(
+    made: Sequence[_Fold],
+    parts: Sequence[Part],
+    features: Features,
+    examples: Examples,
+    folds: Folds,
+    seconds: Mapping[str, float],
+    *,
+    tuned: bool,
+) -> Evaluation:
     rows = np.flatnonzero(folds.fold >= 0)
     probabilities = np.full((len(examples), len(examples.classes)), np.nan)
     attention: dict[int, Table] = {}
     records, trials, warnings = [], [], []
-    for k, (part, tuning) in enumerate(zip(parts, tunings, strict=True)):
-        training = part.training()
+    for k, fold in enumerate(made):
+        test, part, tuning, prediction = folds.test(k), parts[k], fold.tuning, fold.prediction
         if tuned and tuning is None:
             warnings.append(
                 f"fold {part.name}: too few groups or classes to tune on, the untuned default was used"
             )
-        params = tuning.params if tuning else _default(recipe, training, part.folds)
-        clock.lap("tune")
-        test = folds.test(k)
-        prediction = recipe.predict(training, params, features[test], examples.group_codes[test])
-        clock.lap("fit and predict")
         probabilities[test] = prediction.probabilities
         attention |= _by_bag(prediction.attention, features, test)
         if prediction.diagnostics.get("converged") is False:
             warnings.append(f"fold {part.name}: the linear probe stopped before it had converged")
         trials += trial_rows(tuning, part.name) if tuning else []
         threshold = tuning.threshold if tuning else None
-        sizes = len(training.labels), len(test)
-        records.append(FoldRecord(part.name, *sizes, params, threshold, prediction.diagnostics))
-    found = tuple(records), tuple(trials), clock.seconds, tuple(warnings)
-    return Evaluation(rows, probabilities[rows], *found, attention)
+        sizes = len(folds.train(k)), len(test)
+        records.append(FoldRecord(part.name, *sizes, fold.params, threshold, prediction.diagnostics))
+    return Evaluation(
+        rows, probabilities[rows], tuple(records), tuple(trials), seconds, tuple(warnings), attention
+    )
+
+
+@dataclass(frozen=True)
+class _Fold:
+    """One outer fold's outcome, and the seconds that choosing parameters and predicting took."""
+
+    tuning: Tuning | None
+    params: Params
+    prediction: Prediction
+    choosing: float
+    predicting: float
+
+
+def _fold(
+    recipe: Recipe, part: Part, tune: Tuning | _Tuner | None, test: Features, test_groups: Ints
+) -> _Fold:
+    """Choose parameters on one outer fold's training part (`tune`: what was found, or how) and predict."""
+    started = time.perf_counter()
+    training = part.training()
+    tuning = tune(training, part.folds) if callable(tune) else tune
+    params = tuning.params if tuning else _default(recipe, training, part.folds)
+    chosen = time.perf_counter()
+    prediction = recipe.predict(training, params, test, test_groups)
+    return _Fold(tuning, params, prediction, chosen - started, time.perf_counter() - chosen)
+
+
+def _stages(folds: Sequence[_Fold], searched: float, whole: float) -> dict[str, float]:
+    """Return the seconds of each stage; where folds overlapped, their common time in the shares they had."""
+    tune, predict = sum(one.choosing for one in folds), sum(one.predicting for one in folds)
+    scale = (whole - searched) / max(tune + predict, 1e-9)
+    return {"tune": searched + scale * tune, "fit and predict": scale * predict}
 
 
 def training_of(
@@ -129,17 +183,23 @@ def _part(
     return Part(name, training, inner_folds(labels, groups, (*key, name)) if inner else None)
 
 
-def _tune_all(
-    recipe: Recipe, parts: Sequence[Part], metric: str, budget: Budget | None
-) -> list[Tuning | None]:
-    if recipe.searched:
-        if budget is None:
-            raise ProtocolError("A searched probe was tuned without a budget of trials.")
-        return search_all(recipe, parts, metric, budget)
-    return [
-        None if part.folds is None else search_grid(recipe, part.training(), part.folds, metric)
-        for part in parts
-    ]
+def _given(budget: Budget | None) -> Budget:
+    if budget is None:
+        raise ProtocolError("A searched probe was tuned without a budget of trials.")
+    return budget
+
+
+def _grid_search(recipe: Recipe, metric: str) -> _Tuner:
+    """Return what tries a fixed grid on inner folds."""
+
+    def tune(training: Training, folds: InnerFolds | None) -> Tuning | None:
+        return None if folds is None or recipe.searched else search_grid(recipe, training, folds, metric)
+
+    return tune
+
+
+def _numbers(features: Features) -> int:
+    return features.features.size if isinstance(features, Bags) else features.size
 
 
 def _default(recipe: Recipe, training: Training, folds: InnerFolds | None) -> Params:

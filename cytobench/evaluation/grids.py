@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING, Any, Literal
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from cytobench.evaluation.cores import available, is_small, one_core, side_by_side
 from cytobench.evaluation.examples import Ints
 from cytobench.evaluation.recipes import Features, Floats, InnerFold, Params, Prediction, Table, Training
 from cytobench.probes.bags import Bags
@@ -28,9 +29,6 @@ LINEAR_LOSS_SLACK = 1e-6
 LINEAR_TOLERANCE, LINEAR_TUNING_TOLERANCE = 1e-6, 1e-5
 """Relative distance to the optimum of a fit that predicts, and of one that is only compared with others."""
 LINEAR_C = tuple(float(value) for value in np.logspace(-6, 5, 45))
-
-
-_WORTH_THREADS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -130,10 +128,11 @@ class Linear:
         table = _table(training.features, self.pooling)
         numbers = np.unique(folds)
         masks = np.stack([folds != k for k in numbers])
-        paths = [
-            self._path(table, training, LINEAR_C, masks, scaled, LINEAR_TUNING_TOLERANCE)
-            for scaled in (False, True)
-        ]
+
+        def path(scaled: bool) -> LinearPath:
+            return self._path(table, training, LINEAR_C, masks, scaled, LINEAR_TUNING_TOLERANCE)
+
+        paths = side_by_side(path, (False, True), available() if is_small(table.size) else 1)
         for index, k in enumerate(numbers):
             rows = np.flatnonzero(folds == k)
             held = table[rows]
@@ -163,7 +162,7 @@ class Linear:
     ) -> LinearPath:
         from cytobench.probes.linear import fit_path
 
-        with _few_threads_for(masks.size * table.shape[1]):
+        with one_core() if is_small(table.size) else nullcontext():
             return fit_path(
                 table,
                 training.labels,
@@ -181,19 +180,6 @@ def _table(features: Features, pooling: Pooling = "none") -> Table:
     if not isinstance(features, Bags):
         return features
     return features.max() if pooling == "max" else features.mean()
-
-
-@contextmanager
-def _few_threads_for(products: int) -> Iterator[None]:
-    """Compute with one thread where a product of matrices takes less time than waking the others up."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1 if products < _WORTH_THREADS else before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 @dataclass(frozen=True)

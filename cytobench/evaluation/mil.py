@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from cytobench.errors import ProtocolError
+from cytobench.evaluation.cores import one_core
 from cytobench.evaluation.examples import Ints
 from cytobench.evaluation.folds import generator
 from cytobench.evaluation.metrics import Predictions, score
@@ -249,12 +250,8 @@ def _side_by_side(device: str, count: int) -> Iterator[Callable[..., object]]:
     workers = min(count, torch.get_num_threads()) if device == "cpu" else 1
 
     def one(fit: StackedFit, work: Callable[[StackedFit], Any]) -> None:
-        before = torch.get_num_threads()
-        torch.set_num_threads(1 if device == "cpu" else before)
-        try:
+        with one_core() if device == "cpu" else nullcontext():
             work(fit)
-        finally:
-            torch.set_num_threads(before)
 
     with ThreadPoolExecutor(workers) as pool:
         yield lambda fits, work: list(pool.map(lambda fit: one(fit, work), fits))

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from cytobench.errors import DataError
 from cytobench.features.space import canonical_json
-from cytobench.images import RGB
+from cytobench.images import RGB, decode
 from cytobench.perturb import Perturbation, cut
 
 if TYPE_CHECKING:
@@ -60,6 +60,17 @@ class Items:
         """Return what is seen of one item in its decoded image: uint8 [s, s, 3]; raises DataError."""
         place = self.box(row), self.view, self.scale(row)
         return cut(image, *place, self.change, self.ids[row].tobytes())
+
+    def crops(self, rows: Sequence[int]) -> list[RGB]:
+        """Return what is seen of some items, uint8 [s, s, 3] each; every file is decoded once."""
+        made: dict[int, RGB] = {}
+        by_image: dict[str, list[int]] = {}
+        for row in dict.fromkeys(int(row) for row in rows):
+            by_image.setdefault(self.images[row], []).append(row)
+        for image, its_rows in by_image.items():
+            pixels = decode(image)
+            made |= {row: self.cut(pixels, row) for row in its_rows}
+        return [made[int(row)] for row in rows]
 
     def name(self, row: int) -> str:
         """Return what a person calls this item: its file, and its box if it has one."""

@@ -12,6 +12,7 @@ import pytest
 from cytobench.cards import View
 from cytobench.errors import DataError
 from cytobench.features.items import item_id, items_of
+from cytobench.images import decode
 from tests.features.toy_encoders import FreshDigests, draw_images, items_from
 
 WINDOW = View(kind="window", size=16)
@@ -63,6 +64,21 @@ def test_a_table_without_boxes_or_with_some_missing_is_understood(tmp_path: Path
     np.testing.assert_array_equal(some.ids[1], none.ids[0])
     assert some.name(0) == f"{image} (box 1, 2, 3, 4)"
     assert bytes(some.ids[0]) == item_id(digests.sha256(image), (1, 2, 3, 4), WINDOW, 0.5)
+
+
+def test_crops_come_in_the_order_asked_for_and_each_file_is_read_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = draw_images(tmp_path / "images", 2)
+    items = items_from([paths[0], paths[1], paths[0]], tmp_path, box=[0, 0, 8, 8])
+    read: list[str] = []
+    monkeypatch.setattr(
+        "cytobench.features.items.decode", lambda path: (read.append(str(path)), decode(path))[1]
+    )
+    made = items.crops([2, 1, 0, 2])
+    assert sorted(read) == sorted(map(str, paths))
+    for crop, row in zip(made, [2, 1, 0, 2], strict=True):
+        np.testing.assert_array_equal(crop, items.cut(decode(items.images[row]), row))
 
 
 def test_a_box_of_negative_size_is_refused(tmp_path: Path) -> None:

@@ -1,0 +1,18 @@
+"""What a data set's licence lets us show."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from cytobench.cards import TaskCard
+from cytobench.errors import UsageError, name_some
+
+
+def refuse_hidden(cards: Iterable[TaskCard]) -> None:
+    """Raise UsageError when the licence of one of these tasks' images forbids showing them."""
+    hidden = sorted({card.name for card in cards if not card.show_images})
+    if hidden:
+        raise UsageError(
+            f"The licence of {name_some(hidden)} does not let its pictures be shown (show_images = false in "
+            "the task's card); tables and numbers can still be printed."
+        )
