@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from cytobench.evaluation import cores, grids
+from cytobench.evaluation import cores
 from cytobench.evaluation.cores import available, one_core, side_by_side
 from cytobench.evaluation.evaluate import Evaluation
 from cytobench.evaluation.grids import Linear
@@ -87,7 +87,8 @@ def test_a_large_table_is_solved_by_all_cores_together(monkeypatch: pytest.Monke
     monkeypatch.setattr("cytobench.probes.linear.fit_path", recorded)
     before = torch.get_num_threads()
     for small in (True, False):
-        monkeypatch.setattr(grids, "is_small", lambda _, small=small: small)
+        for module in ("evaluate", "grids"):
+            monkeypatch.setattr(f"cytobench.evaluation.{module}.is_small", lambda _, small=small: small)
         with pytest.raises(InterruptedError):
             _evaluate(*_problem(), Linear(), tuned=False)
     assert threads[0] == 1
