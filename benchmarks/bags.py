@@ -24,7 +24,7 @@ from torch import nn
 
 from cytobench.evaluation.folds import inner_folds
 from cytobench.evaluation.metrics import auroc_binary
-from cytobench.evaluation.mil import BAGS_PER_STEP, EPOCHS, PATIENCE, Mil, _side_by_side
+from cytobench.evaluation.mil import BAGS_PER_STEP, EPOCHS, PATIENCE, Mil, _fitting_threads
 from cytobench.evaluation.recipes import Training
 from cytobench.evaluation.search import Budget, Part, search_all
 from cytobench.evaluation.storage import open_storage
@@ -133,7 +133,7 @@ def epochs(bags: Bags, labels: npt.NDArray[np.int64], with_torchmil: bool) -> No
             )
             for seed in range(3)
         ]
-        with _side_by_side("cpu", 3) as each:
+        with _fitting_threads("cpu", torch.get_num_threads()) as each:
             each(fits, lambda fit: fit.epoch())
             took = seconds(lambda each=each, fits=fits: each(fits, lambda fit: fit.epoch()))
         found[f"stacks of {STACK}, three folds side by side, {per_step} bag(s) a step"] = took / 3 / STACK

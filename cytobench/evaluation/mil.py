@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from cytobench.errors import ProtocolError
-from cytobench.evaluation.cores import one_core
+from cytobench.evaluation.cores import available, one_core, side_by_side
 from cytobench.evaluation.examples import Ints
 from cytobench.evaluation.folds import generator
 from cytobench.evaluation.metrics import Predictions, score
@@ -99,17 +99,22 @@ class Mil:
         metric: str,
         limits: Mapping[int, float],
     ) -> list[Tried]:
-        """Fit all settings on all inner folds, the folds side by side, and stop each where it stops learning.
+        """Fit all settings on all inner folds and stop each where it stops learning.
 
-        A setting whose mean best validation loss exceeds `limits` after so many epochs is given up. Where
-        bags are very large the settings are fitted a few at a time: what each learns is the same.
+        A setting whose mean best validation loss exceeds `limits` after so many epochs is given up. On a CPU
+        each core takes its share of the settings, so that none waits for another; a single one has its inner
+        folds side by side. Where bags are very large the settings are fitted a few at a time. What each
+        learns is the same.
         """
-        most = _models_at_once(_bags(training.features))
-        return [
-            tried
-            for first in range(0, len(settings), most)
-            for tried in self._stacked(training, folds, settings[first : first + most], metric, limits)
-        ]
+        cores = available() if self.device == "cpu" else 1
+        most = min(_models_at_once(_bags(training.features)), -(-len(settings) // cores))
+        shares = [settings[first : first + most] for first in range(0, len(settings), most)]
+
+        def fitted(share: Sequence[Params]) -> list[Tried]:
+            workers = max(1, cores // len(shares))
+            return self._stacked(training, folds, share, metric, limits, workers)
+
+        return [tried for share in side_by_side(fitted, shares, cores) for tried in share]
 
     def _stacked(
         self,
@@ -118,12 +123,13 @@ class Mil:
         settings: Sequence[Params],
         metric: str,
         limits: Mapping[int, float],
+        workers: int,
     ) -> list[Tried]:
         numbers = [int(k) for k in np.unique(folds)]
         fits = [self._inner_fit(training, folds, k, settings) for k in numbers]
         reports: list[dict[int, float]] = [{} for _ in settings]
         pruned: set[int] = set()
-        with _side_by_side(self.device, len(fits)) as each:
+        with _fitting_threads(self.device, min(workers, len(fits))) as each:
             for rung in (*RUNGS, EPOCHS):
                 each(fits, lambda fit, until=rung: _train(fit, until))
                 for model in range(len(settings)):
@@ -142,7 +148,7 @@ class Mil:
     def predict(self, training: Training, params: Params, test: Features, test_groups: Ints) -> Prediction:
         """Fit on all training bags for the given number of epochs; attention comes with the probabilities."""
         fit = self._fit(training, [params], seed=_seed(training, "refit"))
-        with _side_by_side(self.device, 1) as each:
+        with _fitting_threads(self.device, 1) as each:
             each([fit], lambda one: [one.epoch() for _ in range(int(params["epochs"]))])
             probabilities, attention = fit.models()[0].predict(_bags(test))
         return Prediction(probabilities, {}, attention)
@@ -240,14 +246,11 @@ def _bags(features: Features) -> Bags:
 
 
 @contextmanager
-def _side_by_side(device: str, count: int) -> Iterator[Callable[..., object]]:
-    """Yield a function that applies another to fits: on a CPU each in a thread of its own, at one core each.
+def _fitting_threads(device: str, workers: int) -> Iterator[Callable[..., object]]:
+    """Yield a function that applies another to fits: on a CPU by so many threads, at one core each.
 
     The many small products of these models gain nothing from several threads each.
     """
-    import torch
-
-    workers = min(count, torch.get_num_threads()) if device == "cpu" else 1
 
     def one(fit: StackedFit, work: Callable[[StackedFit], Any]) -> None:
         with one_core() if device == "cpu" else nullcontext():
