@@ -170,6 +170,8 @@ def nudged_metric(name: str, scored: Scored, by: float) -> Floats:
     """Return a metric with the weight of one group changed from 1 to 1 + by, for each group: float64 [G]."""
     if name not in RANKING_METRICS:
         return scored.totals.nudged(by).metric(name)
+    if name == "auroc":
+        return nudged_auroc(scored, by)
     count = scored.n_groups
     step = max(1, _CELLS_AT_ONCE // count)
     found = []
@@ -198,6 +200,59 @@ def _in_portions(names: Sequence[str], ordered: _Ordered, weights: Floats) -> Fl
     with ThreadPoolExecutor(min(len(portions), cpu_count() or 1)) as pool:
         parts = pool.map(lambda one: _measured(names, ordered, one), portions)
         return np.concatenate(list(parts), axis=1)
+
+
+def nudged_auroc(scored: Scored, by: float) -> Floats:
+    """Return `nudged_metric` of AUROC in the time of a sort, where recounting would take groups x rows.
+
+    A changed weight 1 + b of a group changes the sum over pairs by b times its pairs with one end in the
+    group, and pairs within it, counted at both ends, by another b^2.
+    """
+    n_classes = scored.probabilities.shape[1]
+    part = np.zeros_like(scored.fold) if scored.pooled_ranking else scored.fold
+    within = part.astype(np.int64) * scored.n_groups + scored.group
+    values = []
+    for code in range(n_classes) if n_classes > 2 else (1,):
+        positive, score = scored.labels == code, scored.probabilities[:, code]
+
+        def summed(each: Floats, of: npt.NDArray[np.bool_]) -> Floats:
+            return np.bincount(scored.group[of], each[of], minlength=scored.n_groups).astype(np.float64)
+
+        mine, theirs, own = (
+            _pairs(part, score, positive),
+            _pairs(part, -score, ~positive),
+            _pairs(within, score, positive),
+        )
+        won, pairs = (
+            mine[i][positive].sum()
+            + by * (summed(mine[i], positive) + summed(theirs[i], ~positive))
+            + by**2 * summed(own[i], positive)
+            for i in (0, 1)
+        )
+        values.append(_ratio(won, pairs))
+    with np.errstate(invalid="ignore"):
+        return _mean_known(np.stack(values).T)
+
+
+def _pairs(part: Ints, score: Floats, positive: npt.NDArray[np.bool_]) -> tuple[Floats, Floats]:
+    """Return how many negatives of its part score less than each positive row (ties half), of how many."""
+    order = np.lexsort((score, part))
+    part, score = part[order], score[order]
+    new_part = np.r_[True, part[1:] != part[:-1]]
+    new_score = new_part | np.r_[True, score[1:] != score[:-1]]
+    before = np.r_[0.0, np.cumsum(~positive[order])]
+    won, pairs = np.empty(len(order)), np.empty(len(order))
+    below, up_to = _around(new_score, before)
+    first, last = _around(new_part, before)
+    won[order], pairs[order] = (below + up_to) / 2 - first, last - first
+    return won, pairs
+
+
+def _around(begins: npt.NDArray[np.bool_], count: Floats) -> tuple[Floats, Floats]:
+    """Return for each row what `count` [n + 1] is at the first row of its block and after the last."""
+    block = np.cumsum(begins) - 1
+    starts = np.flatnonzero(begins)
+    return count[starts][block], count[np.r_[starts[1:], len(begins)]][block]
 
 
 @dataclass(frozen=True)

@@ -81,6 +81,24 @@ def test_a_nudge_is_a_weight_of_one_group_alone(name: str) -> None:
     assert nudged_metric(name, one, 0.25) == pytest.approx(weighted_metric(name, one, weights), abs=1e-12)
 
 
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 10_000),
+    n_classes=st.sampled_from([2, 3]),
+    n_groups=st.sampled_from([3, 12, 60]),
+    pooled=st.booleans(),
+    by=st.sampled_from([-1.0, 0.5]),
+)
+def test_the_area_without_a_group_equals_recounting_without_it(
+    seed: int, n_classes: int, n_groups: int, pooled: bool, by: float
+) -> None:
+    one = scored(seed, n=90, n_classes=n_classes, n_groups=n_groups, pooled=pooled, decimals=1)
+    weights = np.ones((n_groups, n_groups)) + by * np.eye(n_groups)
+    np.testing.assert_allclose(
+        nudged_metric("auroc", one, by), weighted_metric("auroc", one, weights), rtol=1e-12, equal_nan=True
+    )
+
+
 def test_many_weightings_are_computed_in_portions_like_few() -> None:
     one = scored(5, n=400, n_groups=40)
     weights = resamplings(40, 3_000, np.random.default_rng(0))
