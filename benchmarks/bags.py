@@ -3,7 +3,7 @@
 200 bags of 20 to 200 instances, 384 features, half of the bags with 5 to 60 % of telling instances.
 
     python benchmarks/bags.py --torchmil
-    python benchmarks/bags.py --search --outer 1 --trials 16
+    python benchmarks/bags.py --search --outer 1 --trials 32
 
 "one by one" is the field's habit: an nn.Module, one bag a step, AdamW, models and folds after each other.
 """

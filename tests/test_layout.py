@@ -20,8 +20,7 @@ LEVELS = [
     {"features", "encoders"},
     {"probes", "statistics"},
     {"evaluation"},
-    {"leaderboard", "retrieval", "pretraining", "inspection"},
-    {"app"},
+    {"leaderboard", "retrieval", "pretraining"},
     {"cli", "__main__"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
