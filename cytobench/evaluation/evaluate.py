@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -58,9 +58,6 @@ class Evaluation:
     attention: Mapping[int, Table] = field(default_factory=dict)
 
 
-_Tuner = Callable[[Training, InnerFolds | None], Tuning | None]
-
-
 def evaluate(
     features: Features,
     examples: Examples,
@@ -84,11 +81,14 @@ def evaluate(
     searched = time.perf_counter() - started
 
     def one(k: int) -> _Fold:
-        test = folds.test(k)
-        seen = features[test], examples.group_codes[test]
-        if not tuned:
-            return _fold(recipe, parts[k], None, *seen)
-        return _fold(recipe, parts[k], found[k] if found else _grid_search(recipe, metric), *seen)
+        began, training, inner_rows = time.perf_counter(), parts[k].training(), parts[k].folds
+        tuning = found[k] if found else None
+        if tuned and not recipe.searched and inner_rows is not None:
+            tuning = search_grid(recipe, training, inner_rows, metric)
+        params = tuning.params if tuning else _default(recipe, training, inner_rows)
+        chosen, test = time.perf_counter(), folds.test(k)
+        prediction = recipe.predict(training, params, features[test], examples.group_codes[test])
+        return _Fold(tuning, params, prediction, chosen - began, time.perf_counter() - chosen)
 
     # A model of bags spreads over the cores by itself.
     few = recipe.searched or not is_small(_numbers(features))
@@ -141,19 +141,6 @@ class _Fold:
     predicting: float
 
 
-def _fold(
-    recipe: Recipe, part: Part, tune: Tuning | _Tuner | None, test: Features, test_groups: Ints
-) -> _Fold:
-    """Choose parameters on one outer fold's training part (`tune`: what was found, or how) and predict."""
-    started = time.perf_counter()
-    training = part.training()
-    tuning = tune(training, part.folds) if callable(tune) else tune
-    params = tuning.params if tuning else _default(recipe, training, part.folds)
-    chosen = time.perf_counter()
-    prediction = recipe.predict(training, params, test, test_groups)
-    return _Fold(tuning, params, prediction, chosen - started, time.perf_counter() - chosen)
-
-
 def _stages(folds: Sequence[_Fold], searched: float, whole: float) -> dict[str, float]:
     """Return the seconds of each stage; where folds overlapped, their common time in the shares they had."""
     tune, predict = sum(one.choosing for one in folds), sum(one.predicting for one in folds)
@@ -187,15 +174,6 @@ def _given(budget: Budget | None) -> Budget:
     if budget is None:
         raise ProtocolError("A searched probe was tuned without a budget of trials.")
     return budget
-
-
-def _grid_search(recipe: Recipe, metric: str) -> _Tuner:
-    """Return what tries a fixed grid on inner folds."""
-
-    def tune(training: Training, folds: InnerFolds | None) -> Tuning | None:
-        return None if folds is None or recipe.searched else search_grid(recipe, training, folds, metric)
-
-    return tune
 
 
 def _numbers(features: Features) -> int:

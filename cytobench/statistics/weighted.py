@@ -48,9 +48,19 @@ class Scored:
 
     @cached_property
     def orders(self) -> tuple[_Ordered, ...]:
-        """The rows by fold and falling score of each class that is ranked: all, or the last of two."""
+        """The rows by fold and falling score of each class that is ranked."""
+        return tuple(_Ordered.of(self, code) for code in self.ranked_classes)
+
+    @property
+    def ranked_classes(self) -> Sequence[int]:
+        """The classes that ranking metrics ask for: all, or the last of two."""
         n_classes = self.probabilities.shape[1]
-        return tuple(_Ordered.of(self, code) for code in (range(n_classes) if n_classes > 2 else (1,)))
+        return range(n_classes) if n_classes > 2 else (1,)
+
+    @property
+    def ranking_fold(self) -> Ints:
+        """The fold within which each row is ranked, [n]: its own, or one for all where they are pooled."""
+        return np.zeros_like(self.fold) if self.pooled_ranking else self.fold
 
     @cached_property
     def totals(self) -> Totals:
@@ -208,30 +218,29 @@ def nudged_auroc(scored: Scored, by: float) -> Floats:
     A changed weight 1 + b of a group changes the sum over pairs by b times its pairs with one end in the
     group, and pairs within it, counted at both ends, by another b^2.
     """
-    n_classes = scored.probabilities.shape[1]
-    part = np.zeros_like(scored.fold) if scored.pooled_ranking else scored.fold
-    within = part.astype(np.int64) * scored.n_groups + scored.group
-    values = []
-    for code in range(n_classes) if n_classes > 2 else (1,):
-        positive, score = scored.labels == code, scored.probabilities[:, code]
-
-        def summed(each: Floats, of: npt.NDArray[np.bool_]) -> Floats:
-            return np.bincount(scored.group[of], each[of], minlength=scored.n_groups).astype(np.float64)
-
-        mine, theirs, own = (
-            _pairs(part, score, positive),
-            _pairs(part, -score, ~positive),
-            _pairs(within, score, positive),
-        )
-        won, pairs = (
-            mine[i][positive].sum()
-            + by * (summed(mine[i], positive) + summed(theirs[i], ~positive))
-            + by**2 * summed(own[i], positive)
-            for i in (0, 1)
-        )
-        values.append(_ratio(won, pairs))
+    values = np.stack([_nudged_area(scored, code, by) for code in scored.ranked_classes])
     with np.errstate(invalid="ignore"):
-        return _mean_known(np.stack(values).T)
+        return _mean_known(values.T)
+
+
+def _nudged_area(scored: Scored, code: int, by: float) -> Floats:
+    positive, score = scored.labels == code, scored.probabilities[:, code]
+    fold = scored.ranking_fold
+    within = fold.astype(np.int64) * scored.n_groups + scored.group
+
+    def summed(each: Floats, of: npt.NDArray[np.bool_]) -> Floats:
+        return np.bincount(scored.group[of], each[of], minlength=scored.n_groups).astype(np.float64)
+
+    mine = _pairs(fold, score, positive)
+    theirs = _pairs(fold, -score, ~positive)
+    own = _pairs(within, score, positive)
+    won, pairs = (
+        mine[i][positive].sum()
+        + by * (summed(mine[i], positive) + summed(theirs[i], ~positive))
+        + by**2 * summed(own[i], positive)
+        for i in (0, 1)
+    )
+    return _ratio(won, pairs)
 
 
 def _pairs(part: Ints, score: Floats, positive: npt.NDArray[np.bool_]) -> tuple[Floats, Floats]:
@@ -242,17 +251,16 @@ def _pairs(part: Ints, score: Floats, positive: npt.NDArray[np.bool_]) -> tuple[
     new_score = new_part | np.r_[True, score[1:] != score[:-1]]
     before = np.r_[0.0, np.cumsum(~positive[order])]
     won, pairs = np.empty(len(order)), np.empty(len(order))
-    below, up_to = _around(new_score, before)
-    first, last = _around(new_part, before)
+    below, up_to = (before[place] for place in _blocks(new_score))
+    first, last = (before[place] for place in _blocks(new_part))
     won[order], pairs[order] = (below + up_to) / 2 - first, last - first
     return won, pairs
 
 
-def _around(begins: npt.NDArray[np.bool_], count: Floats) -> tuple[Floats, Floats]:
-    """Return for each row what `count` [n + 1] is at the first row of its block and after the last."""
-    block = np.cumsum(begins) - 1
-    starts = np.flatnonzero(begins)
-    return count[starts][block], count[np.r_[starts[1:], len(begins)]][block]
+def _blocks(begins: npt.NDArray[np.bool_]) -> tuple[Ints, Ints]:
+    """Return for each row the first row of its block and the first row after it, both [n]."""
+    block, starts = np.cumsum(begins) - 1, np.flatnonzero(begins)
+    return starts[block], np.r_[starts[1:], len(begins)][block]
 
 
 @dataclass(frozen=True)
@@ -276,7 +284,7 @@ class _Ordered:
 
     @classmethod
     def of(cls, scored: Scored, code: int) -> _Ordered:
-        fold = np.zeros_like(scored.fold) if scored.pooled_ranking else scored.fold
+        fold = scored.ranking_fold
         score = -scored.probabilities[:, code]
         order = np.lexsort((score, fold))
         fold, score = fold[order], score[order]
@@ -284,19 +292,11 @@ class _Ordered:
         new_score = new_fold | np.r_[True, score[1:] != score[:-1]]
         is_positive = scored.labels[order] == code
         positive = np.flatnonzero(is_positive)
-        begins, folds = np.flatnonzero(new_score), np.flatnonzero(new_fold)
-        block, part = (np.cumsum(one)[positive] - 1 for one in (new_score, new_fold))
-        ends, fold_ends = np.r_[begins[1:], len(order)], np.r_[folds[1:], len(order)]
-        return cls(
-            scored.group[order],
-            positive,
-            begins[block],
-            ends[block],
-            folds[part],
-            fold_ends[part],
-            np.r_[0, np.cumsum(is_positive)],
-            np.flatnonzero(np.r_[True, part[1:] != part[:-1]]) if len(part) else part,
-        )
+        above, last = (place[positive] for place in _blocks(new_score))
+        start, end = (place[positive] for place in _blocks(new_fold))
+        cuts = np.flatnonzero(np.r_[True, start[1:] != start[:-1]]) if len(start) else start
+        before = np.r_[0, np.cumsum(is_positive)]
+        return cls(scored.group[order], positive, above, last, start, end, before, cuts)
 
 
 def _measured(names: Sequence[str], ordered: _Ordered, weights: Floats) -> Floats:
