@@ -81,6 +81,8 @@ def embed(
 
     [dim]Example:[/dim]  cytobench embed rbc-type-chula -b cytofm -b morphology --method umap --data DIR
     """
+    from rich.markup import escape
+
     from cytobench.cli.console import ConsoleReporter, output
     from cytobench.evaluation.plan import RunRequest
     from cytobench.inspection.embedding import WARNING, as_record, said
@@ -109,7 +111,7 @@ def embed(
         typer.echo(json.dumps([as_record(one, card.name, points) for one in maps], indent=1))
     else:
         output().print(_table(card, maps, points))
-        output().print(f"[dim]{said(maps, points)}\n{WARNING}[/dim]", highlight=False)
+        output().print(f"[dim]{escape(said(maps, points))}\n{WARNING}[/dim]", highlight=False)
     if not (png or svg or html or parquet or as_json):
         png = Path(f"embed-{_plain(card.name)}-{method.value}.png")
     _write(card.name, maps, points, {"png": png, "svg": svg, "html": html, "parquet": parquet}, reporter)

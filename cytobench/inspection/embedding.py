@@ -177,9 +177,10 @@ def coordinates(maps: list[Map], points: Points) -> pl.DataFrame:
 
 def said(maps: list[Map], points: Points) -> str:
     """Return in a sentence what was drawn and how."""
-    unit = {"cell": "cells", "bag": "bags (each the mean of its instances)", "instance": "instances"}
-    thinned = f" of {points.of:,}, drawn by class (seed {maps[0].seed})" if len(points) < points.of else ""
-    return f"{len(points):,}{thinned} {unit[points.unit]}; {maps[0].projection.made}."
+    unit = {"cell": "cells", "bag": "bags, each the mean of its instances", "instance": "instances"}
+    thinned = f"{points.of:,} thinned to " if len(points) < points.of else ""
+    how = f" (drawn class by class, seed {maps[0].seed})" if thinned else ""
+    return f"{thinned}{len(points):,} {unit[points.unit]}{how}; {maps[0].projection.made}."
 
 
 def title(task: str, maps: list[Map]) -> str:

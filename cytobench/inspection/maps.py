@@ -25,11 +25,12 @@ _LARGEST = 12
 _MARKERS = "os^DvPX<>*"
 _GREY, _INK, _PALE = "#c4c4c4", "#1a1a1a", "#555555"
 _PANEL, _GAP, _MARGIN, _LINE = 4.5, 0.35, 0.3, 0.165  # inches
-_HEAD, _TITLE, _AXIS = 0.55, 0.3, 0.3
+_HEAD, _TITLE, _AXIS = 0.55, 0.3, 0.18
 _FONT, _LETTERS_PER_INCH = 8.0, 16.0
 _CHUNKS = 8
 _RASTER_FROM = 2000
 _LONGEST = 26
+_LOOKED_AT, _COMPANY = 400, 10
 
 
 @dataclass(frozen=True)
@@ -54,9 +55,9 @@ def by_class(points: Points) -> Colouring:
 
 def by_confounder(points: Points) -> Colouring:
     """Return the colouring by confounder; its values in the order of their names."""
-    values = points.table["confounder"]
-    names = tuple(str(value) for value in sorted(values.drop_nulls().unique()))
-    return _colouring(points.confounder, names, points.batch_codes)
+    names = tuple(points.batches)
+    shown = tuple(f"{points.confounder} {name}" if name.isdigit() else name for name in names)
+    return _colouring(points.confounder, shown, points.batch_codes)
 
 
 def _colouring(heading: str, names: Sequence[str], codes: npt.NDArray[np.int64]) -> Colouring:
@@ -130,7 +131,7 @@ class _Plan:
         notes = _wrapped([said(list(maps), points) + _handling(colourings), WARNING], width - 2 * _MARGIN)
         lines = max(len(part) for row in captions for part in row)
         row_height = _TITLE + _PANEL + _AXIS + lines * _LINE + _GAP
-        legend = max(-(-one.entries // 2) for one in colourings) * _LINE * 1.15 + 2 * _LINE
+        legend = max(-(-one.entries // 2) for one in colourings) * _LINE * 0.98 + 2 * _LINE
         height = _HEAD + len(maps) * row_height + legend + len(notes) * _LINE + _MARGIN
         return cls(colourings, captions, notes, row_height, legend, width, height)
 
@@ -248,7 +249,8 @@ def _styles(count: int) -> list[tuple[Any, str]]:
 
     palette = [colour for k, colour in enumerate(sns.color_palette("colorblind", 10)) if k != 7]  # no grey
     return [
-        (palette[k % len(palette)], _MARKERS[(k + k // len(palette)) % len(_MARKERS)]) for k in range(count)
+        (palette[k % len(palette)], _MARKERS[(k + 3 * (k // len(palette))) % len(_MARKERS)])
+        for k in range(count)
     ]
 
 
@@ -295,7 +297,7 @@ def _number(
         if len(mine):
             dark = tuple(0.55 * part for part in colour)
             halo = [withStroke(linewidth=2.5, foreground="white")]
-            x, y = np.median(mine, axis=0)
+            x, y = _densest(mine)
             axis.text(
                 x,
                 y,
@@ -307,6 +309,14 @@ def _number(
                 ha="center",
                 va="center",
             )
+
+
+def _densest(points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return the point that has its nearest company closest; of many points some hundreds are looked at."""
+    some = points[:: -(-len(points) // _LOOKED_AT)]
+    distances = np.linalg.norm(some[:, None] - some[None], axis=-1)
+    company = min(_COMPANY, len(some) - 1)
+    return np.asarray(some[np.partition(distances, company, axis=1)[:, company].argmin()])
 
 
 def _wrapped(lines: Sequence[str], width: float) -> list[str]:

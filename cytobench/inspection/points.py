@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -51,10 +52,15 @@ class Points:
 
     @property
     def batch_codes(self) -> Ints:
-        """Values of the confounder numbered in the order of their names, int64 [n]; -1: not given."""
+        """Values of the confounder as positions in `batches`, int64 [n]; -1: not given."""
+        place = {value: code for code, value in enumerate(self.batches)}
         values = self.table["confounder"].to_list()
-        place = {value: code for code, value in enumerate(sorted({v for v in values if v is not None}))}
         return np.array([-1 if value is None else place[value] for value in values], np.int64)
+
+    @property
+    def batches(self) -> list[str]:
+        """The values of the confounder; numbers in names sort as numbers."""
+        return sorted(self.table["confounder"].drop_nulls().unique(), key=_natural)
 
     def features(self, found: Features) -> Table:
         """Return the points' features, float32 [n, d], of those of all the task's examples."""
@@ -82,7 +88,7 @@ def points_of(
     unit: Literal["cell", "bag", "instance"] = "cell"
     if task.card.unit == "bag":
         unit = "instance" if instances else "bag"
-    name = _named(everything, colour) if colour is not None else _first_that_varies(everything)
+    name = _named(everything, colour, unit) if colour is not None else _first_that_varies(everything)
     labels = everything["label"].to_numpy()
     rows = stratified(labels, limit, seed)
     shown = "confounder" if name is None else name
@@ -112,6 +118,10 @@ def stratified(labels: npt.NDArray[np.object_], limit: int, seed: int) -> Ints:
     return np.sort(np.concatenate(drawn)).astype(np.int64)
 
 
+def _natural(name: str) -> list[tuple[int, str]]:
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
+
+
 def _one_row_each(task: TaskPlan, *, instances: bool) -> pl.DataFrame:
     """Return the task's table with a row a point, in the order of its features.
 
@@ -136,7 +146,7 @@ def _first_that_varies(table: pl.DataFrame) -> str | None:
     return next((name for name in CONFOUNDERS if name in table.columns and _varies(table[name])), None)
 
 
-def _named(table: pl.DataFrame, wanted: str) -> str:
+def _named(table: pl.DataFrame, wanted: str, unit: str) -> str:
     known = [name for name in table.columns if name not in _NO_COLOUR]
     fitting = [name for name in known if _varies(table[name])]
     if wanted in fitting:
@@ -149,12 +159,10 @@ def _named(table: pl.DataFrame, wanted: str) -> str:
         )
     near = difflib.get_close_matches(wanted, fitting, n=1)
     hint = f" (did you mean '{near[0]}'?)" if near else ""
-    raise UsageError(
-        f"There is no column '{wanted}' to colour by{hint}; {there}. A column that varies inside bags can "
-        "colour instances only: add --instances."
-        if "bag" in known
-        else f"There is no column '{wanted}' to colour by{hint}; {there}."
+    inside = (
+        " A column that varies inside bags colours instances only: add --instances." if unit == "bag" else ""
     )
+    raise UsageError(f"There is no column '{wanted}' to colour by{hint}; {there}.{inside}")
 
 
 def _called(task: TaskPlan, name: str | None) -> str:

@@ -198,4 +198,4 @@ def mixing_reading(found: Mixing | None) -> str:
     """Return a mixing score in words."""
     if found is None:
         return "no class lies in several batches"
-    return next((words for limit, words in _MIXED if found.score < limit), "mixed as by chance")
+    return next((words for limit, words in _MIXED if found.score < limit), "mixed or nearly so")
