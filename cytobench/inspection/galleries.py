@@ -17,16 +17,17 @@ from cytobench.inspection.mistakes import (
 )
 
 SECOND_LOOK = (
-    "Labels may be wrong too: examples that every backbone gets wrong are worth a second look by a person, and "
-    "no proof of anything."
+    "Labels may be wrong too: examples that every backbone gets wrong are worth a second look by a person, "
+    "and no proof of anything."
 )
 
 
 @dataclass(frozen=True)
 class Gallery:
-    """Some examples and why they are shown: `rows` (int64, the first of `count`), `asked` is the backbone
-    whose mistakes these are (or the first one, where several are meant), `alone`: whether it is the only one
-    spoken of.
+    """Some examples and why they are shown.
+
+    `rows`: int64, the first of `count`; `asked`: the backbone that is spoken of first; `alone`: whether it is
+    the only one.
     """
 
     kind: str
@@ -73,21 +74,17 @@ def summary(judged: Judged, unit: str) -> list[str]:
     for m, name in enumerate(judged.backbones):
         wrong = int((~judged.right[m]).sum())
         lines.append(f"{name}: {wrong:,} of {n:,} {unit}s wrong ({100 * wrong / n:.1f} %)")
-    for one in _disputes(judged, unit):
-        lines.append(f"{one.heading}: {one.count:,}")
-    return lines
+    return lines + [f"{one.heading}: {one.count:,}" for one in _disputes(judged, unit)]
 
 
-def caption(judged: Judged, gallery: Gallery, row: int, where: str, unit: str) -> tuple[str, ...]:
-    """Return the lines below an example: its label, what it is called and how surely, group and file."""
+def caption(judged: Judged, gallery: Gallery, row: int, place: Sequence[str]) -> tuple[str, ...]:
+    """Return the lines below an example: its label, what it is called and how surely, and its place."""
     label = judged.classes[judged.labels[row]]
     if gallery.alone:
         called = [f"called {_called(judged, gallery.asked, row)}"]
     else:
         called = [f"{letter} {_called(judged, m, row)}" for m, letter in enumerate(letters(judged))]
-    group = judged.groups[row]
-    place = [group] if group != judged.samples[row] else []
-    return (f"is {label}", *called, *place, where or (judged.samples[row] if unit == "bag" else ""))
+    return (f"is {label}", *called, *place)
 
 
 def as_records(judged: Judged, found: Sequence[Gallery], files: Sequence[str] | None) -> list[dict[str, Any]]:
@@ -128,9 +125,9 @@ def _mistakes(judged: Judged, unit: str, overall: bool) -> Iterator[Gallery]:
     for m, name in enumerate(judged.backbones):
         for label in [None] if overall else range(len(judged.classes)):
             rows = confident_mistakes(judged, m, label=label)
-            of = f"{unit}s" if label is None else judged.classes[label]
+            of = f"all {unit}s" if label is None else judged.classes[label]
             total = len(judged) if label is None else int((judged.labels == label).sum())
-            heading = f"{name}: {of} it gets wrong, the surest first ({len(rows):,} of {total:,})"
+            heading = f"{name}, {of}: {len(rows):,} of {total:,} wrong, the surest first"
             yield Gallery("mistakes", heading, rows, len(rows), m, alone=True)
 
 

@@ -105,10 +105,8 @@ def confident_mistakes(judged: Judged, backbone: int, *, label: int | None = Non
 
     label: only those whose true class this is.
     """
-    wrong = ~judged.right[backbone]
-    if label is not None:
-        wrong &= judged.labels == label
-    return _by(-judged.confidence[backbone], wrong)
+    asked = np.ones(len(judged), bool) if label is None else judged.labels == label
+    return _by(-judged.confidence[backbone], np.logical_and(asked, ~judged.right[backbone]))
 
 
 def only_first_right(judged: Judged, one: int, other: int) -> Ints:
@@ -150,7 +148,7 @@ def as_table(judged: Judged, files: Sequence[str] | None) -> pl.DataFrame:
     Columns: sample, group, file (null where images are not at hand), label, then for each backbone
     predicted, its probability, the label's probability and whether it is right; disagreement; all_wrong.
     """
-    rows = np.flatnonzero(~judged.right.all(axis=0))
+    rows = np.flatnonzero(~judged.right.all(axis=0)).tolist()
     names = np.asarray(judged.classes, dtype=object)
     columns: dict[str, Any] = {
         "sample": [judged.samples[row] for row in rows],

@@ -13,6 +13,7 @@ import polars as pl
 from PIL import Image
 
 from cytobench.evaluation.plan import TaskPlan
+from cytobench.features.items import Box
 from cytobench.images import RGB
 from cytobench.inspection.galleries import SECOND_LOOK, Gallery, caption, summary, who
 from cytobench.inspection.mistakes import Judged, confusions, positions
@@ -49,8 +50,23 @@ def files_of(task: TaskPlan, judged: Judged) -> list[str]:
     for row in rows.tolist():
         file = Path(task.items.images[row]).relative_to(folder).as_posix()
         box = task.items.box(row)
-        found.append(file if box is None else f"{file} (box {', '.join(map(str, box))})")
+        found.append(file + _place_in(box))
     return found
+
+
+def _place_in(box: Box | None) -> str:
+    """Return where in an image an example lies; a box without an area is a point."""
+    if box is None:
+        return ""
+    x, y, width, height = box
+    return f" (box {x}, {y}, {width}, {height})" if width or height else f" (at {x}, {y})"
+
+
+def _where(task: TaskPlan, judged: Judged, row: int, file: str) -> list[str]:
+    """Return an example's group, if it has one, and its file, or the name of a bag."""
+    group, sample = judged.groups[row], judged.samples[row]
+    named = f"{task.card.group} {group}" if group.isdigit() else group
+    return [*([named] if group != sample else []), *([file] if file else [sample])]
 
 
 def pictured(
@@ -74,7 +90,7 @@ def pictured(
             crops = iter(task.items.crops([row for rows, _ in chosen for row in rows]))
             shown = []
             for row, (rows, below) in zip(one.rows.tolist(), chosen, strict=True):
-                lines = caption(judged, one, row, files[row], task.card.unit)
+                lines = caption(judged, one, row, _where(task, judged, row, files[row]))
                 pictures = tuple(next(crops) for _ in rows)
                 shown.append(Shown(pictures, below, lines, bool(judged.right[one.asked, row])))
             made.append((one, shown))
@@ -100,7 +116,7 @@ def _rows_of(
     return rows[top].tolist(), tuple(f"{weights[k]:.1f} x even share" for k in top)
 
 
-def sheet(title: str, judged: Judged, shows: Shows, notes: Sequence[str]) -> Image.Image:
+def sheet(title: str, shows: Shows, notes: Sequence[str]) -> Image.Image:
     """Return the contact sheet of galleries."""
     strips: list[Strip] = []
     for gallery, shown in shows:

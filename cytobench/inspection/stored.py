@@ -52,8 +52,8 @@ def runs_of(
             return [alike[name] for name in names]
     asked = " ".join(f"-b {name}" for name in names)
     raise UsageError(
-        f"The stored runs of {', '.join(names)} on '{card.name}' are not of the same examples, folds and budget; "
-        f"make them so with: cytobench run {asked} -t {card.name} -p {wanted}"
+        f"The stored runs of {', '.join(names)} on '{card.name}' are not of the same examples, folds and "
+        f"budget; make them so with: cytobench run {asked} -t {card.name} -p {wanted}"
     )
 
 
