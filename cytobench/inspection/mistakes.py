@@ -105,8 +105,10 @@ def confident_mistakes(judged: Judged, backbone: int, *, label: int | None = Non
 
     label: only those whose true class this is.
     """
-    asked = np.ones(len(judged), bool) if label is None else judged.labels == label
-    return _by(-judged.confidence[backbone], np.logical_and(asked, ~judged.right[backbone]))
+    asked: Bools = np.ones(len(judged), np.bool_)
+    if label is not None:
+        asked = np.equal(judged.labels, label)
+    return _by(-judged.confidence[backbone], ~judged.right[backbone] & asked)
 
 
 def only_first_right(judged: Judged, one: int, other: int) -> Ints:

@@ -139,6 +139,7 @@ def page(title: str, judged: Judged, shows: Shows, notes: Sequence[str], unit: s
         "title": title,
         "notes": list(notes),
         "summary": summary(judged, unit),
+        "who": who(judged) if len(judged.backbones) > 1 else "",
         "backbones": list(judged.backbones),
         "pairs": [list(map(str, row)) for row in table.head(_PAIRS).rows()],
         "more_pairs": max(len(table) - _PAIRS, 0),
