@@ -105,10 +105,10 @@ def confident_mistakes(judged: Judged, backbone: int, *, label: int | None = Non
 
     label: only those whose true class this is.
     """
-    asked: Bools = np.ones(len(judged), np.bool_)
+    wrong = ~judged.right[backbone]
     if label is not None:
-        asked = np.equal(judged.labels, label)
-    return _by(-judged.confidence[backbone], ~judged.right[backbone] & asked)
+        wrong = wrong & (judged.labels == label)
+    return _by(-judged.confidence[backbone], wrong)
 
 
 def only_first_right(judged: Judged, one: int, other: int) -> Ints:
@@ -123,7 +123,7 @@ def most_disputed(judged: Judged) -> Ints:
 
 def all_wrong(judged: Judged) -> Ints:
     """Return the examples that no backbone gets right, the least probable label first: int64."""
-    return _by(judged.of_label.mean(axis=0), ~judged.right.any(axis=0))
+    return _by(judged.of_label.mean(axis=0), np.logical_not(judged.right.any(axis=0)))
 
 
 def confusions(judged: Judged) -> pl.DataFrame:

@@ -111,7 +111,7 @@ def _rows_of(
     samples = task.data.table["sample"][rows.tolist()].to_list()
     mine = attention.filter(pl.col("bag") == task.examples.samples[example])
     weight = dict(zip(mine["sample"].to_list(), mine["weight"].to_list(), strict=True))
-    weights = np.array([weight.get(sample, 0.0) for sample in samples]) * len(rows)
+    weights = np.array([weight[sample] for sample in samples]) * len(rows)
     top = np.argsort(-weights, kind="stable")[:_INSTANCES]
     return rows[top].tolist(), tuple(f"{weights[k]:.1f} x even share" for k in top)
 

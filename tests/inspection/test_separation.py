@@ -76,10 +76,11 @@ def _by_hand(unit: Table, classes: Ints, batches: Ints, k: int) -> tuple[float, 
 
 
 @pytest.mark.parametrize("apart", [0.0, 1.0, 3.0])
-def test_mixing_is_what_counting_by_hand_gives(apart: float) -> None:
+@pytest.mark.parametrize("k", [1, 7, 500])
+def test_mixing_is_what_counting_by_hand_gives(apart: float, k: int) -> None:
     unit, classes, batches = _planted(apart, n=80)
-    found = _mixing(unit, classes, batches, neighbours=7)
-    expected = _by_hand(unit, classes, batches, 7)
+    found = _mixing(unit, classes, batches, neighbours=k)
+    expected = _by_hand(unit, classes, batches, k)
     assert (found.same, found.expected, found.score) == pytest.approx(expected, abs=1e-9)
 
 
