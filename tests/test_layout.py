@@ -20,7 +20,8 @@ LEVELS = [
     {"features", "encoders"},
     {"probes", "statistics"},
     {"evaluation"},
-    {"leaderboard", "retrieval", "pretraining"},
+    {"leaderboard", "retrieval", "pretraining", "inspection"},
+    {"app"},
     {"cli", "__main__"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}

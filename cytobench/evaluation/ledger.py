@@ -143,9 +143,10 @@ def find_run(home: Path, task: str, backbone: str, probe: str, run_id: str) -> S
     return load_run(folder) if folder.is_dir() else None
 
 
-def stored_runs(home: Path) -> Iterator[Path]:
-    """Yield the folders of all runs under `home`, sorted."""
-    yield from sorted(path.parent for path in (home / "results").glob(f"*/*/*/*/{RESULT}"))
+def stored_runs(home: Path, task: str | None = None) -> Iterator[Path]:
+    """Yield the folders of all runs under `home`, or of one task's, sorted."""
+    of_task = "*" if task is None else folder_name(task)
+    yield from sorted(path.parent for path in (home / "results").glob(f"{of_task}/*/*/*/{RESULT}"))
 
 
 def stored_failures(home: Path) -> list[Failure]:

@@ -65,11 +65,14 @@ def is_null(card: BackboneCard) -> bool:
 
 
 class StoredRuns:
-    """Everything under a home, read once: `runs`, newest first, and `failures`; damaged ones are named."""
+    """What lies under a home, read once: `runs`, newest first, and `failures`; damaged ones are named.
 
-    def __init__(self, home: Path, reporter: Reporter) -> None:
+    With `task` only the runs of this task.
+    """
+
+    def __init__(self, home: Path, reporter: Reporter, *, task: str | None = None) -> None:
         found: list[tuple[float, RunResult]] = []
-        for folder in stored_runs(home):
+        for folder in stored_runs(home, task):
             try:
                 result = load_run(folder).result
             except StoreError as error:
