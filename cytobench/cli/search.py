@@ -136,21 +136,18 @@ class _Wanted:
 
 
 def _print(searcher: Searcher, answers: list[Answer], k: int) -> None:
+    from rich.text import Text
+
     from cytobench.cli.console import output
 
     for answer in answers[:_MOST_TABLES]:
-        output().print(_table(searcher, answer, k))
+        output().print(_table(answer))
+        output().print(Text(_remark(searcher, answer, k) + "\n", style="dim"), soft_wrap=True)
     if len(answers) > _MOST_TABLES:
         typer.echo(f"{len(answers) - _MOST_TABLES} more queries; --json, --html and --png have them.")
 
 
-def _table(searcher: Searcher, answer: Answer, k: int) -> Table:
-    from rich import box
-    from rich.markup import escape
-    from rich.table import Table
-
-    from cytobench.retrieval.pictures import heading, where
-
+def _remark(searcher: Searcher, answer: Answer, k: int) -> str:
     left_out = [name for name in answer.itself if name != answer.query.name]
     said = [f"{searcher.size:,} cells of {searcher.collection.name} under {searcher.backbone}"]
     if answer.itself:
@@ -158,12 +155,20 @@ def _table(searcher: Searcher, answer: Answer, k: int) -> Table:
         said.append(f"the query itself is left out{twins}")
     if len(answer.hits) < k:
         said.append(f"only {len(answer.hits)} cells can be neighbours")
+    return "; ".join(said) + "."
+
+
+def _table(answer: Answer) -> Table:
+    from rich import box
+    from rich.markup import escape
+    from rich.table import Table
+
+    from cytobench.retrieval.pictures import heading, where
+
     table = Table(
         box=box.SIMPLE_HEAD,
         title=escape(heading(answer)),
         title_justify="left",
-        caption=escape("; ".join(said) + "."),
-        caption_justify="left",
     )
     for head, right in (("", True), ("similarity", True), ("label", False), ("group", False)):
         table.add_column(head, justify="right" if right else "left")

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import polars as pl
@@ -185,7 +186,7 @@ def _read(folder: Path, about: About) -> Index | None:
         with np.load(folder / _CENTRING) as kept:
             centring = Centring(kept["centre"], kept["scale"])
         searched = faiss.read_index(str(folder / _VECTORS))
-    except (OSError, ValueError, KeyError, RuntimeError, pl.exceptions.PolarsError):
+    except (OSError, ValueError, KeyError, RuntimeError, BadZipFile, pl.exceptions.PolarsError):
         return None
     fits = len(cells) == searched.ntotal == about.rows and searched.d == about.dim == len(centring.centre)
     return Index(about, opened(searched, about.lists, about.recall), centring, cells) if fits else None
