@@ -56,8 +56,7 @@ def files_of(task: TaskPlan, judged: Judged) -> list[str]:
 def _where(task: TaskPlan, judged: Judged, row: int, file: str) -> list[str]:
     """Return an example's group, if it has one, and its file, or the name of a bag."""
     group, sample = judged.groups[row], judged.samples[row]
-    named = f"{task.card.group} {group}" if group.isdigit() else group
-    return [*([named] if group != sample else []), *([file] if file else [sample])]
+    return [*([task.card.group_called(group)] if group != sample else []), *([file] if file else [sample])]
 
 
 def pictured(

@@ -12,7 +12,7 @@ from PIL import Image
 from cytobench.features.items import place_of
 from cytobench.pictures.page import picture_uri, render
 from cytobench.pictures.sheet import QUERY, RIGHT, WRONG, Strip, Tile, contact_sheet
-from cytobench.retrieval.searcher import Answer, Hit, Searcher
+from cytobench.retrieval.searcher import Answer, Hit, Query, Searcher
 
 _SIDE, _COLUMNS, _PAGE_SIDE = 132, 7, 176
 MOST_SHOWN = 40
@@ -64,19 +64,12 @@ def sheet(searcher: Searcher, answers: Sequence[Answer], title: str) -> Image.Im
     strips = []
     for answer in answers[:MOST_SHOWN]:
         crops = searcher.crops([hit.sample for hit in answer.hits])
-        group = (f"group {answer.query.group}",) if answer.query.group else ()
-        first = Tile(
-            answer.crop, ("query", *((answer.query.label,) if answer.query.label else ()), *group), QUERY
-        )
-        tiles = [
-            Tile(
-                crop,
-                (f"{hit.similarity:.3f} {hit.label}", f"group {hit.group}", where(hit)),
-                _frame(answer, hit),
-            )
-            for hit, crop in zip(answer.hits, crops, strict=True)
-        ]
-        strips.append(Strip(heading(answer), [first, *tiles]))
+        lines = ("query", answer.query.label or "", _group(searcher, answer.query))
+        tiles = [Tile(answer.crop, tuple(line for line in lines if line), QUERY)]
+        for hit, crop in zip(answer.hits, crops, strict=True):
+            below = (f"{hit.similarity:.3f}  {hit.label}", _group(searcher, hit), where(hit))
+            tiles.append(Tile(crop, tuple(line for line in below if line), _frame(answer, hit)))
+        strips.append(Strip(heading(answer), tiles))
     return contact_sheet(strips, title=title, notes=notes_of(searcher, answers), columns=_COLUMNS, side=_SIDE)
 
 
@@ -90,10 +83,10 @@ def page(searcher: Searcher, answers: Sequence[Answer], title: str) -> str:
                 "heading": heading(answer),
                 "query": picture_uri(answer.crop, side=_PAGE_SIDE),
                 "label": answer.query.label,
-                "group": answer.query.group,
+                "group": _group(searcher, answer.query),
                 "hits": [
                     {"uri": picture_uri(crop, side=_PAGE_SIDE), "where": where(hit), "hit": hit}
-                    | {"kind": _kind(answer, hit)}
+                    | {"kind": _kind(answer, hit), "group": _group(searcher, hit)}
                     for hit, crop in zip(answer.hits, crops, strict=True)
                 ],
             }
@@ -135,6 +128,13 @@ def _record(rank: int, hit: Hit) -> dict[str, Any]:
         "file": hit.file,
         "box": list(hit.box) if hit.box else None,
     }
+
+
+def _group(searcher: Searcher, cell: Hit | Query) -> str:
+    """Return a cell's group as captions name it, "" for a stranger and for cells that are their own group."""
+    if cell.group is None or cell.group == cell.sample:
+        return ""
+    return searcher.collection.card.group_called(cell.group)
 
 
 def _kind(answer: Answer, hit: Hit) -> str:
