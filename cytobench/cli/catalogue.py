@@ -31,6 +31,11 @@ _PROBES = {
         "cell",
     ),
     "prototype": ("nearest class mean", "SimpleShot: centred, unit length; nothing to tune", "cell"),
+    "retrieval": (
+        "nearest training cells as a search shows them (mAP@10, precision@k, majority vote@k, hubness)",
+        "cosine on centred features, k = 10; nothing to tune",
+        "cell",
+    ),
     "abmil": (
         "gated attention over the instances of a bag (Ilse et al. 2018)",
         "tuned: learning rate, weight decay, instance dropout (--trials)",
