@@ -32,8 +32,8 @@ _PROBES = {
     ),
     "prototype": ("nearest class mean", "SimpleShot: centred, unit length; nothing to tune", "cell"),
     "retrieval": (
-        "nearest training cells as a search shows them (mAP@10, precision@k, majority vote@k, hubness)",
-        "cosine on centred features, k = 10; nothing to tune",
+        "look-alikes among the training cells (mAP@10)",
+        "cosine on centred features, k = 10; precision, vote, hubness too; nothing to tune",
         "cell",
     ),
     "abmil": (

@@ -37,7 +37,10 @@ def scores_figure(rows: Sequence[Row], path: Path, *, title: str) -> Path | None
     from matplotlib.lines import Line2D
 
     sns.set_theme(style="whitegrid", palette="colorblind", font_scale=0.85)
-    panels = list(dict.fromkeys((row.task, row.metric) for row in shown))
+    tasks = list(dict.fromkeys(row.task for row in shown))
+    panels = sorted(
+        dict.fromkeys((row.task, row.metric) for row in shown), key=lambda panel: tasks.index(panel[0])
+    )
     order = _order(shown)
     columns = min(3, len(panels))
     lines = -(-len(panels) // columns)

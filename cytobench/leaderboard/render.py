@@ -125,7 +125,7 @@ def markdown(layout: Layout, *, command: str = "") -> str:
 
 def _markdown_task(layout: Layout, task: str) -> list[str]:
     places = [i for i, heading in enumerate(layout.headings) if heading.task == task]
-    ranked = "" if layout.headings[places[0]].ranked else " (shown, not ranked)"
+    ranked = "" if any(layout.headings[i].ranked for i in places) else " (shown, not ranked)"
     about = layout.about(task)
     lines = [f"## {task}{ranked}", "", *([about, ""] if about else [])]
     extras = [

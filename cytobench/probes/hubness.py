@@ -12,6 +12,9 @@ from cytobench.probes.neighbours import directions, nearest
 
 Ints = npt.NDArray[np.int64]
 
+_DROPPED = 400
+"""Groups up to this many rows are searched together; few larger ones fit among so many rows."""
+
 
 @dataclass(frozen=True)
 class Hubness:
@@ -37,7 +40,10 @@ def occurrences(features: npt.NDArray[np.float32], groups: Ints, k: int) -> Ints
     """
     rows = check_features(features, len(groups), "training")
     towards = directions(rows, rows[:0])[0]
-    found = nearest(towards, towards, k, train_groups=groups, test_groups=groups).index
+    own = np.unique(groups, return_counts=True)[1].max()
+    # Twice as many as are asked for may be found and dropped, in one search; else every group needs its own.
+    wide = max(k, -(-min(int(own), _DROPPED) // 2))
+    found = nearest(towards, towards, wide, cuts=[k], train_groups=groups, test_groups=groups).index[:, :k]
     counts: Ints = np.bincount(found[found >= 0], minlength=len(rows)).astype(np.int64)
     return counts
 
