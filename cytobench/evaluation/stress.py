@@ -117,9 +117,9 @@ def _one_run(
     bags = task.card.unit == "bag"
     telling = telling_instances(task.data.table, task.data.classes) if bags else None
     shape = (len(plans), len(part), len(task.examples.classes))
-    predicted, models = np.full(shape, np.nan), {}
+    predicted, scores = np.full(shape, np.nan), np.full(shape[:2], np.nan)
     metric = primary_metric(result.probe, task.card.metric)
-    scores = np.full(shape[:2], np.nan)
+    models = {}
     for k, fold in enumerate(result.folds):
         model = _Model(kit, features, k, recipe, dict(fold.params))
         models[k] = model
@@ -171,7 +171,7 @@ class _Model:
     params: Params
 
     def predict(self, test: Features, groups: Ints) -> Prediction:
-        """Return the prediction of some rows; the model is fitted anew each time, always to the same weights."""
+        """Return the prediction of some rows; the model is fitted anew each time, to the same weights."""
         training = training_of(
             self.features, self.kit.task.examples, self.kit.task.folds, self.fold, self.kit.key
         )

@@ -32,7 +32,8 @@ def runs_of(
 ) -> list[RunResult]:
     """Return each backbone's newest run, all on the same rows and folds and of the same budget.
 
-    A probe that has nothing to tune is looked up untuned. Raises UsageError where there are none, with the command that makes them and what else is stored.
+    A probe that has nothing to tune is looked up untuned. Raises UsageError where there are none, with the
+    command that makes them and what else is stored.
     """
     wanted = probe or DEFAULT_PROBE[card.unit]
     impossible = why_not(wanted, card.unit)
