@@ -31,6 +31,7 @@ def _of_backbones(results: Sequence[RunResult]) -> Table:
     """Return every score at every number of neighbours, and hubness: a line a backbone."""
     from rich import box
     from rich.table import Table
+    from rich.text import Text
 
     from cytobench.evaluation.results import FOLD_METRICS
     from cytobench.evaluation.retrieval import METRICS
@@ -45,7 +46,7 @@ def _of_backbones(results: Sequence[RunResult]) -> Table:
         scores = (_percent(result.metrics.get(name)) for name in METRICS)
         skewed = result.metrics.get(skewness)
         table.add_row(
-            result.backbone,
+            Text(result.backbone),
             *scores,
             "-" if skewed is None else f"{skewed:.2f}",
             _percent(result.metrics.get(antihubs), " %"),
@@ -57,6 +58,7 @@ def _of_classes(results: Sequence[RunResult]) -> Table:
     """Return the primary metric of each class: a line a class, a column a backbone."""
     from rich import box
     from rich.table import Table
+    from rich.text import Text
 
     from cytobench.evaluation.metrics import title_of
 
@@ -66,10 +68,10 @@ def _of_classes(results: Sequence[RunResult]) -> Table:
     table.add_column("class", no_wrap=True)
     table.add_column("n", justify="right")
     for result in results:
-        table.add_column(result.backbone, justify="right")
+        table.add_column(Text(result.backbone), justify="right")
     for name, support in _classes(results[0]):
         values = (result.class_scores.get(metric, {}).get(name) for result in results)
-        table.add_row(name, f"{support:,}", *(_percent(value) for value in values))
+        table.add_row(Text(name), f"{support:,}", *(_percent(value) for value in values))
     return table
 
 
