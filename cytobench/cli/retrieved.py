@@ -13,6 +13,12 @@ if TYPE_CHECKING:
 
 _ABREAST = 5
 """So many backbones stand beside each other in a table of classes."""
+_SHORT = {"precision": "P", "majority vote": "vote"}
+_CAPTION = (
+    "P: precision, the share of neighbours of the query's class; vote: majority votes that are right; hub "
+    "skew: skewness of how often training cells are among each other's 10 nearest (0: even); antihubs: "
+    "percent of them that never are."
+)
 
 
 def print_retrieval(outcomes: Sequence[RunOutcome]) -> None:
@@ -36,11 +42,12 @@ def _of_backbones(results: Sequence[RunResult]) -> Table:
     from cytobench.evaluation.results import FOLD_METRICS
     from cytobench.evaluation.retrieval import METRICS
 
-    title = f"{results[0].task}  retrieval in percent, means over classes; hubness of the galleries"
-    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left")
+    title = f"{results[0].task}  retrieval, percent (means over classes), and hubness"
+    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", collapse_padding=True)
+    table.caption, table.caption_justify = _CAPTION, "left"
     table.add_column("backbone", no_wrap=True)
-    for words in (*(_heading(name) for name in METRICS), "hubness\nskewness", "nobody's\nneighbour"):
-        table.add_column(words, justify="right")
+    for words in (*(_heading(name) for name in METRICS), "hub\nskew", "anti-\nhubs"):
+        table.add_column(words, justify="right", no_wrap=True)
     skewness, antihubs = FOLD_METRICS
     for result in results:
         scores = (_percent(result.metrics.get(name)) for name in METRICS)
@@ -49,7 +56,7 @@ def _of_backbones(results: Sequence[RunResult]) -> Table:
             Text(result.backbone),
             *scores,
             "-" if skewed is None else f"{skewed:.2f}",
-            _percent(result.metrics.get(antihubs), " %"),
+            _percent(result.metrics.get(antihubs)),
         )
     return table
 
@@ -64,11 +71,11 @@ def _of_classes(results: Sequence[RunResult]) -> Table:
 
     metric = results[0].metric
     title = f"{results[0].task}  {title_of(metric)} by class, percent"
-    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left")
+    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", collapse_padding=True)
     table.add_column("class", no_wrap=True)
     table.add_column("n", justify="right")
     for result in results:
-        table.add_column(Text(result.backbone), justify="right")
+        table.add_column(Text(result.backbone), justify="right", overflow="fold")
     for name, support in _classes(results[0]):
         values = (result.class_scores.get(metric, {}).get(name) for result in results)
         table.add_row(Text(name), f"{support:,}", *(_percent(value) for value in values))
@@ -80,11 +87,12 @@ def _classes(result: RunResult) -> Iterator[tuple[str, int]]:
 
 
 def _heading(metric: str) -> str:
-    """Return a metric's name over two lines where it has two words."""
+    """Return a metric's name over two lines: all of them fit beside each other in a narrow terminal."""
     from cytobench.evaluation.metrics import title_of
 
-    return title_of(metric).replace("majority ", "majority\n")
+    words, _, k = title_of(metric).partition("@")
+    return f"{_SHORT.get(words, words)}\n@{k}"
 
 
-def _percent(value: float | None, unit: str = "") -> str:
-    return "-" if value is None else f"{100 * value:.1f}{unit}"
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.1f}"

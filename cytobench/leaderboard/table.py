@@ -23,7 +23,8 @@ _DETECTABLE = (
 )
 _RETRIEVAL = (
     "retrieval: every test cell asks for the 10 most similar cells of its fold's training part; mAP@10 is "
-    "the mean of the average precisions of these lists within each class, then over the classes."
+    "the mean of the average precisions of these lists within each class, then over the classes; majority "
+    "stands for what a random order of those cells scores on average."
 )
 _SKILL = "Skill: the share of the room above the best null model that is used; below 0 the null is better."
 

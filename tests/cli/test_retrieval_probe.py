@@ -36,7 +36,7 @@ def test_a_run_shows_all_scores_hubness_and_classes(words: list[str]) -> None:
     both = ["-b", "colour-statistics", "-b", "majority"]
     ran = CliRunner().invoke(app, ["run", "-t", "toy", *both, "-p", "retrieval", *words])
     assert ran.exit_code == 0, ran.output
-    for word in ("retrieval mAP@10", "precision@1", "vote@10", "skewness", "neighbour", "by class"):
+    for word in ("retrieval mAP@10", "P: precision", "vote", "@5", "skew", "antihubs", "by class"):
         assert word in ran.stdout
     assert "[red]odd" in ran.stdout
     shown = next(line for line in ran.stdout.splitlines() if line.split()[:1] == ["[red]odd"])
