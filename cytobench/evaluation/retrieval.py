@@ -49,7 +49,10 @@ def retrieval(*, exclude_own_group: bool) -> Fixed:
 
 
 def random_order() -> Fixed:
-    """Return the null: what a random order of the gallery scores on average; votes as the majority does."""
+    """Return the null: what a random order of the gallery scores on average; votes as the majority does.
+
+    The order is of the whole gallery, also where a task leaves out neighbours of the query's own group.
+    """
     from cytobench.evaluation.grids import Fixed
     from cytobench.probes.null import majority_probabilities
 
