@@ -25,6 +25,7 @@ view = { kind = "box" }
 def words(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The options that every command takes: a plugin folder with the toy cells, and a home."""
     monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("CYTOBENCH_DATA", raising=False)
     write_cells(tmp_path / "my", classes=("blast", "lymphocyte", "[red]odd"))
     (tmp_path / "my" / "tasks").mkdir()
