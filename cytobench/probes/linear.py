@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,8 @@ from cytobench.probes.preconditioner import feature_basis
 _Doubles = npt.NDArray[np.float64]
 # A column whose spread is below what float32 resolves at its magnitude holds rounding, not information.
 _CONSTANT = float(np.finfo(np.float32).eps)
+_APPROACH, _EASY = 5.0, 1e-3
+"""The smallest C asked for is led up to by factors of 5 from about 1e-3, where every problem is easy."""
 
 
 def default_C(n_features: int, n_classes: int) -> float:  # noqa: N802 (the symbol of the field)
@@ -152,6 +155,16 @@ def _start(
     return parameters, torch.where(present, 0.0, -torch.inf)[..., None].to(torch.float64)
 
 
+def _approach(smallest: float) -> list[float]:
+    """Return the values of C, rising, that lead up to the smallest one asked for.
+
+    Each solution starts the next. Begun from nothing, nearly collinear features and a weak penalty exhaust
+    Newton's steps far from the optimum, and take longer at that.
+    """
+    steps = max(0, math.floor(math.log(smallest / _EASY, _APPROACH)))
+    return [smallest / _APPROACH**step for step in range(steps, 0, -1)]
+
+
 def fit_path(
     features: npt.NDArray[np.float32],
     labels: npt.NDArray[np.integer[Any]],
@@ -196,8 +209,10 @@ def fit_path(
     used = masks.any(axis=0)
     posed = _pose(table[used], checked[used], masks[:, used], n_classes, standardise, device, loss_slack)
     ordered, places = np.unique(wanted, return_inverse=True)
+    lead = _approach(float(ordered[0]))
     read, numbers = [], []
-    for state in follow_path(posed.problem, posed.start, ordered.tolist(), tolerance):
+    states = follow_path(posed.problem, posed.start, [*lead, *ordered.tolist()], tolerance)
+    for state in islice(states, len(lead), None):
         read.append(posed.read(state.parameters))
         measured = torch.stack([state.objective, state.gradient_norm, state.gap]) / posed.problem.factor
         numbers.append(measured.cpu().numpy())

@@ -13,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from cytobench.errors import DataError, ProtocolError, UsageError
-from cytobench.probes import newton
+from cytobench.probes import linear, newton
 from cytobench.probes.linear import default_C, fit_path
 from tests.probes.conftest import make_table
 
@@ -274,6 +274,19 @@ def test_the_gap_is_honest_with_a_factored_hessian():
     distance = rough.objective - tight.objective
     assert (distance <= 1e-4 * rough.objective).all()
     assert (distance <= 4.0 * rough.gap + 1e-10 * rough.objective).all()  # an estimate to second order
+
+
+def test_a_single_weak_penalty_is_led_up_to_and_not_begun_from_nothing(monkeypatch):
+    features, labels, masks = histograms()
+    arguments = {"n_classes": 3, "Cs": [1e3], "train_masks": masks, "standardise": True}
+    patient = fit_path(features, labels, **arguments)
+    monkeypatch.setattr(newton, "_NEWTON_STEPS", 4)
+    led = fit_path(features, labels, **arguments)
+    assert led.Cs.tolist() == [1e3]
+    assert led.converged.all()
+    np.testing.assert_allclose(led.objective, patient.objective, rtol=1e-6)
+    monkeypatch.setattr(linear, "_approach", lambda smallest: [])
+    assert not fit_path(features, labels, **arguments).converged.any()
 
 
 def test_path_probabilities_are_those_of_each_c(table):
