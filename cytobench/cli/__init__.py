@@ -9,7 +9,7 @@ from typing import NoReturn
 
 import typer
 
-from cytobench.cli import cache, catalogue, compare, demo, embed, errors, leaderboard, pretrain, run
+from cytobench.cli import attend, cache, catalogue, compare, demo, embed, errors, leaderboard, pretrain, run
 from cytobench.errors import CytoBenchError
 
 _INTERRUPTED = 130
@@ -31,6 +31,7 @@ app.command(rich_help_panel="Benchmark")(compare.compare)
 app.command(rich_help_panel="Benchmark")(demo.demo)
 app.command(rich_help_panel="See it")(embed.embed)
 app.command(rich_help_panel="See it")(errors.errors)
+app.command(rich_help_panel="See it")(attend.attend)
 app.command(rich_help_panel="Train a backbone")(pretrain.pretrain)
 app.command(rich_help_panel="Train a backbone")(pretrain.views)
 app.command("list", rich_help_panel="Look around")(catalogue.list_)

@@ -33,7 +33,18 @@ def overlaid(
 
     `top` and `smooth` as for `coloured`. Whatever gets little attention stays visible in greyish tones.
     """
-    shares = _scaled(values, crop.shape[0], top, smooth, wide=crop.shape[1])
+    return _blended(crop, _scaled(values, crop.shape[0], top, smooth, wide=crop.shape[1]))
+
+
+def painted(field: RGB, values: npt.NDArray[np.floating], *, top: float) -> RGB:
+    """Return a field, uint8 [h, w, 3], under values of its pixels, float [h, w]; NaN leaves a pixel bare."""
+    known = np.isfinite(values)
+    shares = np.clip(np.where(known, values, 0) / top, 0, 1).astype(np.float32)
+    return np.where(known[..., None], _blended(field, shares), field)
+
+
+def _blended(crop: RGB, shares: npt.NDArray[np.float32]) -> RGB:
+    """Return a picture with as much colour on it as `shares`, 0..1, float32 [h, w], say."""
     colours = _colours()[np.rint(255 * shares).astype(np.uint8)].astype(np.float32)
     strength = (_FAINTEST + (_STRONGEST - _FAINTEST) * shares)[..., None]
     grey = crop.astype(np.float32).mean(axis=2, keepdims=True)

@@ -1,0 +1,150 @@
+"""Attention as strips of pictures, for a contact sheet and a page alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from cytobench.images import RGB
+from cytobench.inspection.attended import Attended, OnCell
+from cytobench.inspection.overlay import coloured, overlaid, top_of
+from cytobench.inspection.subjects import Mask
+from cytobench.pictures.page import picture_uri, render
+from cytobench.pictures.sheet import Strip, Tile, contact_sheet
+
+SIDE = 132
+_DRAWN = 264
+_BAR_HIGH = 16
+_TEMPLATES = Path(__file__).parent / "templates"
+
+
+def strips_of_images(found: Sequence[Attended]) -> list[Strip]:
+    """Return two strips a picture: overlays of every head, of their mean and of rollout; then the bare maps.
+
+    All heads and means share one scale, all rollouts another: bars at the end say which.
+    """
+    scales = _scales(found)
+    made: list[Strip] = []
+    for one in found:
+        seen = _drawable(one.attention.seen)
+        maps = [*one.attention.heads, one.attention.mean]
+        names = [*(f"head {k + 1}" for k in range(len(one.attention.heads))), "mean of heads"]
+        whole = [("as the network sees it", "")]
+        tiles = [Tile(_outlined(one.subject.crop, one.subject.cell) if one.on_cell else seen, whole[0])]
+        tiles += [Tile(overlaid(seen, m, top=scales[0]), (n,)) for m, n in zip(maps, names, strict=True)]
+        tiles.append(Tile(overlaid(seen, one.attention.rollout, top=scales[1]), ("rollout",)))
+        bare = [Tile(seen)] + [Tile(coloured(m, _DRAWN, top=scales[0])) for m in maps]
+        bare.append(Tile(coloured(one.attention.rollout, _DRAWN, top=scales[1])))
+        made += [Strip(_heading(one), tiles), Strip("", bare)]
+    return [*made, _bars(found, scales)]
+
+
+def strips_of_classes(found: Sequence[Attended], each: int) -> list[Strip]:
+    """Return a strip a class with `each` cells: as cut, under the heads' mean attention, under rollout."""
+    scales = _scales(found)
+    made = []
+    for label in dict.fromkeys(one.subject.label for one in found):
+        tiles = []
+        for one in [one for one in found if one.subject.label == label][:each]:
+            seen = _drawable(one.attention.seen)
+            on = one.on_cell
+            said = ("mean of heads", _on(on.attention, on.area)) if on else ("mean of heads",)
+            rolled = ("rollout", _on(on.rollout, on.area)) if on else ("rollout",)
+            tiles += [
+                Tile(_outlined(one.subject.crop, one.subject.cell), (one.subject.name,)),
+                Tile(overlaid(seen, one.attention.mean, top=scales[0]), said),
+                Tile(overlaid(seen, one.attention.rollout, top=scales[1]), rolled),
+            ]
+        made.append(Strip(label, tiles))
+    return [*made, _bars(found, scales)]
+
+
+def sheet(title: str, strips: Sequence[Strip], notes: Sequence[str], *, columns: int) -> Image.Image:
+    """Return the strips as a contact sheet."""
+    return contact_sheet(strips, title=title, notes=notes, columns=columns, side=SIDE)
+
+
+def page(title: str, strips: Sequence[Strip], notes: Sequence[str], table: dict[str, Any]) -> str:
+    """Return the strips as a self-contained page, below a table of figures (`head`, `rows`, `caption`)."""
+    shown = [
+        {
+            "heading": strip.heading,
+            "wide": strip.span > 1,
+            "bar": bool(strip.height),
+            "tiles": [
+                {
+                    "uri": picture_uri(tile.pixels, side=_DRAWN * strip.span),
+                    "lines": [line for line in tile.lines if line],
+                    "frame": tile.frame,
+                }
+                for tile in strip.tiles
+            ],
+        }
+        for strip in strips
+    ]
+    context = {"title": title, "strips": shown, "notes": list(notes), "table": table}
+    return render("attend.html", context, folder=_TEMPLATES)
+
+
+def bar(top: str, heading: str) -> Strip:
+    """Return the bar of colours from 0 to `top`."""
+    ramp = np.repeat(np.linspace(0, 1, _DRAWN, dtype=np.float32)[None], _BAR_HIGH * 2, axis=0)
+    return Strip("", [Tile(_ramp(ramp), (heading, f"dark 0, bright {top}"))], span=2, height=_BAR_HIGH)
+
+
+def _ramp(ramp: Any) -> RGB:
+    side = coloured(ramp, _DRAWN, top=1.0)
+    return side[: _BAR_HIGH * 2]
+
+
+def _scales(found: Sequence[Attended]) -> tuple[float, float]:
+    """Return the brightest value of heads and of rollouts; both scales are those of the whole sheet."""
+    heads = top_of(*(one.attention.heads for one in found))
+    return heads, top_of(*(one.attention.rollout for one in found))
+
+
+def _bars(found: Sequence[Attended], scales: tuple[float, float]) -> Strip:
+    patches = found[0].attention.rollout.size
+    of = [("heads and their mean", scales[0]), ("rollout", scales[1])]
+    tiles = [
+        bar(f"{top * patches:.1f} x an even share", f"{name}: attention of a patch").tiles[0]
+        for name, top in of
+    ]
+    return Strip("Colours", tiles, span=3, height=_BAR_HIGH)
+
+
+def _heading(one: Attended) -> str:
+    on = f", {_on(one.on_cell.attention, one.on_cell.area)}" if isinstance(one.on_cell, OnCell) else ""
+    return f"{one.subject.name}: attention of the {one.attention.asks}{on}"
+
+
+def _on(share: float, area: float) -> str:
+    return f"{100 * share:.0f} % in the box ({100 * area:.0f} % of area)"
+
+
+def _drawable(seen: RGB) -> RGB:
+    """Return a picture large enough to draw on smoothly."""
+    if max(seen.shape[:2]) >= _DRAWN:
+        return seen
+    return np.asarray(Image.fromarray(seen).resize((_DRAWN, _DRAWN), Image.Resampling.BICUBIC))
+
+
+def _outlined(crop: RGB, cell: Mask | None) -> RGB:
+    """Return a crop with the cell's box drawn in."""
+    if cell is None:
+        return crop
+    scale = max(1, round(_DRAWN / crop.shape[0]))
+    drawn = Image.fromarray(crop).resize(
+        (crop.shape[1] * scale, crop.shape[0] * scale), Image.Resampling.BICUBIC
+    )
+    rows, columns = np.flatnonzero(cell.any(1)), np.flatnonzero(cell.any(0))
+    corners = [scale * int(v) for v in (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)]
+    wide = max(2, drawn.width // 90)
+    pen = ImageDraw.Draw(drawn)
+    pen.rectangle(corners, outline="#ffffff", width=wide + 2)
+    pen.rectangle(corners, outline="#0072B2", width=wide)
+    return np.asarray(drawn)
