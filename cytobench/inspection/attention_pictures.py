@@ -10,8 +10,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from cytobench.images import RGB
-from cytobench.inspection.attended import Attended, OnCell
-from cytobench.inspection.overlay import coloured, overlaid, top_of
+from cytobench.inspection.attended import Attended
+from cytobench.inspection.overlay import coloured, overlaid, ramp, top_of
 from cytobench.inspection.subjects import Mask
 from cytobench.pictures.page import picture_uri, render
 from cytobench.pictures.sheet import Strip, Tile, contact_sheet
@@ -33,11 +33,12 @@ def strips_of_images(found: Sequence[Attended]) -> list[Strip]:
         seen = _drawable(one.attention.seen)
         maps = [*one.attention.heads, one.attention.mean]
         names = [*(f"head {k + 1}" for k in range(len(one.attention.heads))), "mean of heads"]
-        whole = [("as the network sees it", "")]
-        tiles = [Tile(_outlined(one.subject.crop, one.subject.cell) if one.on_cell else seen, whole[0])]
+        tiles = [Tile(_outlined(one.subject.crop, one.subject.cell), ("the picture",))]
         tiles += [Tile(overlaid(seen, m, top=scales[0]), (n,)) for m, n in zip(maps, names, strict=True)]
         tiles.append(Tile(overlaid(seen, one.attention.rollout, top=scales[1]), ("rollout",)))
-        bare = [Tile(seen)] + [Tile(coloured(m, _DRAWN, top=scales[0])) for m in maps]
+        bare = [Tile(seen, ("as the network sees it",))] + [
+            Tile(coloured(m, _DRAWN, top=scales[0])) for m in maps
+        ]
         bare.append(Tile(coloured(one.attention.rollout, _DRAWN, top=scales[1])))
         made += [Strip(_heading(one), tiles), Strip("", bare)]
     return [*made, _bars(found, scales)]
@@ -55,7 +56,7 @@ def strips_of_classes(found: Sequence[Attended], each: int) -> list[Strip]:
             said = ("mean of heads", _on(on.attention, on.area)) if on else ("mean of heads",)
             rolled = ("rollout", _on(on.rollout, on.area)) if on else ("rollout",)
             tiles += [
-                Tile(_outlined(one.subject.crop, one.subject.cell), (one.subject.name,)),
+                Tile(_outlined(one.subject.crop, one.subject.cell), (one.subject.name.rpartition("/")[2],)),
                 Tile(overlaid(seen, one.attention.mean, top=scales[0]), said),
                 Tile(overlaid(seen, one.attention.rollout, top=scales[1]), rolled),
             ]
@@ -90,15 +91,11 @@ def page(title: str, strips: Sequence[Strip], notes: Sequence[str], table: dict[
     return render("attend.html", context, folder=_TEMPLATES)
 
 
-def bar(top: str, heading: str) -> Strip:
-    """Return the bar of colours from 0 to `top`."""
-    ramp = np.repeat(np.linspace(0, 1, _DRAWN, dtype=np.float32)[None], _BAR_HIGH * 2, axis=0)
-    return Strip("", [Tile(_ramp(ramp), (heading, f"dark 0, bright {top}"))], span=2, height=_BAR_HIGH)
-
-
-def _ramp(ramp: Any) -> RGB:
-    side = coloured(ramp, _DRAWN, top=1.0)
-    return side[: _BAR_HIGH * 2]
+def bars(tops: Sequence[tuple[str, str]]) -> Strip:
+    """Return bars of colours: of each what it is the scale of, and what its brightest colour stands for."""
+    picture = ramp(3 * _DRAWN, 30)
+    tiles = [Tile(picture, (what, f"dark 0, bright {top}")) for what, top in tops]
+    return Strip("Colours", tiles, span=3, height=_BAR_HIGH)
 
 
 def _scales(found: Sequence[Attended]) -> tuple[float, float]:
@@ -109,21 +106,17 @@ def _scales(found: Sequence[Attended]) -> tuple[float, float]:
 
 def _bars(found: Sequence[Attended], scales: tuple[float, float]) -> Strip:
     patches = found[0].attention.rollout.size
-    of = [("heads and their mean", scales[0]), ("rollout", scales[1])]
-    tiles = [
-        bar(f"{top * patches:.1f} x an even share", f"{name}: attention of a patch").tiles[0]
-        for name, top in of
-    ]
-    return Strip("Colours", tiles, span=3, height=_BAR_HIGH)
+    tops = [f"{top * patches:.1f} x an even share and more" for top in scales]
+    return bars(list(zip(("heads and their mean", "rollout"), tops, strict=True)))
 
 
 def _heading(one: Attended) -> str:
-    on = f", {_on(one.on_cell.attention, one.on_cell.area)}" if isinstance(one.on_cell, OnCell) else ""
+    on = f", {_on(one.on_cell.attention, one.on_cell.area)}" if one.on_cell else ""
     return f"{one.subject.name}: attention of the {one.attention.asks}{on}"
 
 
 def _on(share: float, area: float) -> str:
-    return f"{100 * share:.0f} % in the box ({100 * area:.0f} % of area)"
+    return f"box {100 * share:.0f} % (area {100 * area:.0f} %)"
 
 
 def _drawable(seen: RGB) -> RGB:

@@ -13,10 +13,11 @@ from cytobench.inspection.attended import Attended, figures, spread
 from cytobench.inspection.bag_attention import TruthFigures, Weighed
 
 NO_EXPLANATION = (
-    "Attention says where a network takes information from, not why it decides as it does, and proves nothing "
-    "about a cell."
+    "Attention says where a network takes information from, not why it decides as it does, and proves "
+    "nothing about a cell."
 )
-SPREAD = "Spread: the share of patches or instances that attention is spread over, exp(entropy) / n; 100 % is even."
+SPREAD = "Spread: the share of patches or instances that attention is spread over, exp(entropy) / n; 100 % is "
+    "even."
 Words = dict[str, Any]
 
 
@@ -50,13 +51,15 @@ def notes_of_images(backbone: str, found: Sequence[Attended], card: TaskCard | N
     away = 100 * np.concatenate([each.attention.to_prefix for each in found])
     high, wide = one.rollout.shape
     said = [
-        f"Attention of the {one.asks} of {backbone} to {high} x {wide} patches of a picture of "
-        f"{one.seen.shape[1]} x {one.seen.shape[0]} px: each head of the last layer (Caron et al. 2021) and "
-        "rollout over all layers (Abnar & Zuidema 2020)."
+        (
+            f"Attention of the {one.asks} of {backbone} to {high} x {wide} patches of a picture of "
+            f"{one.seen.shape[1]} x {one.seen.shape[0]} px: each head of the last layer (Caron et al. 2021) "
+            "and rollout over all layers (Abnar & Zuidema 2020)."
+        )
     ]
     if one.asks == "class token" or away.max() > 0:
         said.append(
-            f"{away.min():.0f} to {away.max():.0f} % of a head's attention goes to tokens that are no patches."
+            f"Of a head's attention {away.min():.0f} to {away.max():.0f} % goes to tokens that are no patches."
         )
     said.append(NO_EXPLANATION)
     return said + _source(card)
@@ -86,13 +89,19 @@ def truth_lines(found: TruthFigures | None, *, known: bool) -> list[str]:
         )
     area = f", 95 % interval {found.low:.2f} to {found.high:.2f}" if found.low is not None else ""
     return [
-        f"Attention against the truth of instances, in the {found.bags} test bags ({found.groups} groups) that "
-        f"hold both kinds, {found.positive:,} of {found.instances:,} instances positive:",
-        f"AUROC {found.auroc:.3f} a bag on average (chance 0.5{area}); {found.pooled_auroc:.3f} over all pairs "
-        "within bags",
-        f"AUPRC {found.average_precision:.3f} a bag on average (chance {found.chance_precision:.3f}); "
-        f"{found.pooled_precision:.3f} pooled by weight relative to an even share (chance "
-        f"{found.pooled_chance:.3f})",
+        (
+            f"Attention against the truth of instances, in the {found.bags} test bags ({found.groups} groups) "
+            f"that hold both kinds, {found.positive:,} of {found.instances:,} instances positive:"
+        ),
+        (
+            f"AUROC {found.auroc:.3f} a bag on average (chance 0.5{area}); {found.pooled_auroc:.3f} over all "
+            "pairs within bags"
+        ),
+        (
+            f"AUPRC {found.average_precision:.3f} a bag on average (chance {found.chance_precision:.3f}); "
+            f"{found.pooled_precision:.3f} pooled by weight relative to an even share (chance "
+            f"{found.pooled_chance:.3f})"
+        ),
     ]
 
 
@@ -100,8 +109,10 @@ def notes_of_bags(run: RunResult, bags: Sequence[Weighed], card: TaskCard, said:
     """Return what a reader of the bags must know, with the lines of truth `said` among it."""
     kind = f"{run.probe}, {'tuned' if run.tuned else 'untuned'}, on {run.backbone}"
     notes = [
-        f"Attention of {kind}: of outer test folds only, by models that had not seen the bag. Weights are in "
-        "multiples of an even share, 1 / instances of the bag.",
+        (
+            f"Attention of {kind}: of outer test folds only, by models that had not seen the bag. Weights are "
+            "in multiples of an even share, 1 / instances of the bag."
+        ),
         *said,
     ]
     if any(one.telling is not None for one in bags):

@@ -11,7 +11,7 @@ from PIL import Image
 from cytobench import images
 from cytobench.evaluation.plan import TaskPlan
 from cytobench.images import RGB
-from cytobench.inspection.attention_pictures import bar
+from cytobench.inspection.attention_pictures import bars
 from cytobench.inspection.bag_attention import Weighed
 from cytobench.inspection.overlay import painted
 from cytobench.pictures.sheet import QUERY, Strip, Tile
@@ -27,19 +27,16 @@ _FEWEST = 4
 def strips_of_bags(task: TaskPlan, bags: Sequence[Weighed], reporter: Reporter) -> list[Strip]:
     """Return each bag's fields under its attention, where it has any, and both ends of its instances."""
     made: list[Strip] = []
-    tops = []
+    any_field = False
     with reporter.task("cutting pictures", len(bags)) as step:
         for one in bags:
             fields = _fields(task, one)
-            tops += [float(one.relative[0])] if fields else []
+            any_field |= bool(fields)
             made.append(Strip(_heading(one), fields, span=_SPAN))
             made += _ends(task, one)
             step.advance(1)
-    if tops:
-        own = "the heaviest instance of the bag"
-        made.append(
-            Strip("Colours", bar(own, "attention of an instance in its field").tiles, span=3, height=16)
-        )
+    if any_field:
+        made.append(bars([("an instance in its field", "as much as the bag's heaviest instance")]))
     return made
 
 

@@ -71,8 +71,8 @@ def subject_of_file(
         )
     if width * height > LARGEST:
         raise DataError(
-            f"{path} has {width:,} x {height:,} px, too large to look at whole; cut the field or the cell out "
-            "of it first."
+            f"{path} has {width:,} x {height:,} px, too large to look at; cut the field or the cell out of "
+            "it first."
         )
     if box is not None:
         _refuse_outside(path, box, width, height)
