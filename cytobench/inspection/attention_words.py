@@ -16,8 +16,10 @@ NO_EXPLANATION = (
     "Attention says where a network takes information from, not why it decides as it does, and proves "
     "nothing about a cell."
 )
-SPREAD = "Spread: the share of patches or instances that attention is spread over, exp(entropy) / n; 100 % is "
-    "even."
+SPREAD = (
+    "Spread: the share of patches or instances that attention is spread over, exp(entropy) / n; "
+    "100 % is even."
+)
 Words = dict[str, Any]
 
 
@@ -59,7 +61,7 @@ def notes_of_images(backbone: str, found: Sequence[Attended], card: TaskCard | N
     ]
     if one.asks == "class token" or away.max() > 0:
         said.append(
-            f"Of a head's attention {away.min():.0f} to {away.max():.0f} % goes to tokens that are no patches."
+            f"Of a head's attention {away.min():.0f} to {away.max():.0f} % is on tokens that are no patches."
         )
     said.append(NO_EXPLANATION)
     return said + _source(card)
@@ -90,8 +92,8 @@ def truth_lines(found: TruthFigures | None, *, known: bool) -> list[str]:
     area = f", 95 % interval {found.low:.2f} to {found.high:.2f}" if found.low is not None else ""
     return [
         (
-            f"Attention against the truth of instances, in the {found.bags} test bags ({found.groups} groups) "
-            f"that hold both kinds, {found.positive:,} of {found.instances:,} instances positive:"
+            f"Attention against the truth of instances, in the {found.bags} test bags ({found.groups} "
+            f"groups) that hold both kinds, {found.positive:,} of {found.instances:,} instances positive:"
         ),
         (
             f"AUROC {found.auroc:.3f} a bag on average (chance 0.5{area}); {found.pooled_auroc:.3f} over all "
@@ -110,8 +112,8 @@ def notes_of_bags(run: RunResult, bags: Sequence[Weighed], card: TaskCard, said:
     kind = f"{run.probe}, {'tuned' if run.tuned else 'untuned'}, on {run.backbone}"
     notes = [
         (
-            f"Attention of {kind}: of outer test folds only, by models that had not seen the bag. Weights are "
-            "in multiples of an even share, 1 / instances of the bag."
+            f"Attention of {kind}: of outer test folds only, by models that had not seen the bag. Weights "
+            "are in multiples of an even share, 1 / instances of the bag."
         ),
         *said,
     ]
