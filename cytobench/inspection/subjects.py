@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from cytobench import images
 from cytobench.cards import View
@@ -63,7 +65,9 @@ def subject_of_file(
     The whole image, as it is, unless a `view` (a task's) or a `box` (x, y, w, h in px) says what to cut.
     Raises DataError for an image that cannot be read, has no room for attention, or does not hold the box.
     """
-    width, height = images.size(path)
+    with warnings.catch_warnings():  # what Pillow warns of is refused below, in our own words
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        width, height = images.size(path)
     if min(width, height) < SMALLEST:
         raise DataError(
             f"{path} has {width} x {height} px, too few to attend to anything; give a picture of at least "
@@ -105,16 +109,7 @@ def subjects_of_task(task: TaskPlan, each: int, seed: int) -> list[Subject]:
 
 def _refuse_outside(path: Path, box: Box, width: int, height: int) -> None:
     x, y, w, h = box
-    if (
-        w < 0
-        or h < 0
-        or x >= width
-        or y >= height
-        or x + w < 0
-        or y + h < 0
-        or x + w > width
-        or y + h > height
-    ):
+    if min(x, y, w, h) < 0 or x + w > width or y + h > height:
         raise UsageError(
             f"The box {x},{y},{w},{h} is not inside {path}, which has {width} x {height} px; give --box as "
             "x,y,w,h in px, from the upper left corner."
