@@ -17,6 +17,8 @@ from cytobench.pictures.page import picture_uri, render
 from cytobench.pictures.sheet import Strip, Tile, contact_sheet
 
 SIDE = 132
+WIDE = 4
+"""Columns that a field is wide."""
 _DRAWN = 264
 _BAR_HIGH = 16
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -71,11 +73,13 @@ def sheet(title: str, strips: Sequence[Strip], notes: Sequence[str], *, columns:
 
 def page(title: str, strips: Sequence[Strip], notes: Sequence[str], table: dict[str, Any]) -> str:
     """Return the strips as a self-contained page, below a table of figures (`head`, `rows`, `caption`)."""
+    parted = any(strip.span == WIDE for strip in strips)  # what is not wide belongs to what is
     shown = [
         {
             "heading": strip.heading,
-            "wide": strip.span > 1,
-            "bar": bool(strip.height),
+            "part": parted and strip.span == 1,
+            "wide": strip.span == WIDE,
+            "bar": strip.height == _BAR_HIGH,
             "tiles": [
                 {
                     "uri": picture_uri(tile.pixels, side=_DRAWN * strip.span),

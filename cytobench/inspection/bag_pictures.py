@@ -11,7 +11,7 @@ from PIL import Image
 from cytobench import images
 from cytobench.evaluation.plan import TaskPlan
 from cytobench.images import RGB
-from cytobench.inspection.attention_pictures import bars
+from cytobench.inspection.attention_pictures import SIDE, WIDE, bars
 from cytobench.inspection.bag_attention import Weighed
 from cytobench.inspection.overlay import painted
 from cytobench.pictures.sheet import QUERY, Strip, Tile
@@ -19,7 +19,7 @@ from cytobench.progress import Reporter
 
 MOST = 8
 """Instances shown of either end."""
-_FIELDS, _FIELD_SIDE, _SPAN = 2, 640, 4
+_FIELDS, _FIELD_SIDE = 2, 640
 _FEWEST = 4
 """A picture with fewer instances of a bag is no field of it."""
 
@@ -32,11 +32,11 @@ def strips_of_bags(task: TaskPlan, bags: Sequence[Weighed], reporter: Reporter) 
         for one in bags:
             fields = _fields(task, one)
             any_field |= bool(fields)
-            made.append(Strip(_heading(one), fields, span=_SPAN))
+            made.append(Strip(_heading(one), fields, span=WIDE, height=_height(fields)))
             made += _ends(task, one)
             step.advance(1)
     if any_field:
-        made.append(bars([("an instance in its field", "as much as the bag's heaviest instance")]))
+        made.append(bars([("an instance in its field", "as its field says and more")]))
     return made
 
 
@@ -76,14 +76,21 @@ def _fields(task: TaskPlan, one: Weighed) -> list[Tile]:
             by_image.setdefault(task.items.images[row], []).append(k)
     fields = {image: places for image, places in by_image.items() if len(places) >= _FEWEST}
     heaviest = sorted(fields, key=lambda image: -one.weights[fields[image]].sum())[:_FIELDS]
+    top = max(2.0, float(one.relative[0]))  # even attention is to have the middle colour
     tiles = []
     for image in heaviest:
         share = 100 * one.weights[fields[image]].sum()
         field, heat = _heat(task, image, one.rows[fields[image]], one.relative[fields[image]])
-        more = f"field {heaviest.index(image) + 1} of {len(fields)}, {share:.0f} % of the attention"
-        bare = Tile(field, (f"{more}",))
-        tiles += [bare, Tile(painted(field, heat, top=float(one.relative[0])), ("under its attention",))]
+        which = f"field {heaviest.index(image) + 1} of {len(fields)}, {share:.0f} % of the attention"
+        scale = f"dark 0, bright {top:.1f} x an even share"
+        tiles += [Tile(field, (which,)), Tile(painted(field, heat, top=top), (scale,))]
     return tiles
+
+
+def _height(fields: Sequence[Tile]) -> int:
+    """Return the height in px of the highest field as wide as its strip; 0 for none."""
+    width = WIDE * SIDE
+    return max((round(width * tile.pixels.shape[0] / tile.pixels.shape[1]) for tile in fields), default=0)
 
 
 def _heat(

@@ -121,7 +121,9 @@ def test_strips_show_every_head_and_a_row_a_class(home: Path) -> None:
 @pytest.mark.parametrize(
     ("size", "said"), [((1, 1), "too few"), ((20_000, 4), "too few"), ((20_000, 5_000), "too large")]
 )
-def test_images_without_room_and_monsters_are_refused(tmp_path: Path, size: tuple[int, int], said: str) -> None:
+def test_images_without_room_and_monsters_are_refused(
+    tmp_path: Path, size: tuple[int, int], said: str
+) -> None:
     Image.new("1", size).save(tmp_path / "a.png")
     with pytest.raises(DataError, match=said):
         subject_of_file(tmp_path / "a.png")
@@ -129,7 +131,7 @@ def test_images_without_room_and_monsters_are_refused(tmp_path: Path, size: tupl
 
 @pytest.mark.parametrize("box", [(60, 0, 5, 5), (50, 30, 20, 5), (-1, 0, 5, 5), (0, 0, 5, 99)])
 def test_a_box_outside_is_refused(tmp_path: Path, box: tuple[int, int, int, int]) -> None:
-    with pytest.raises(UsageError, match="not inside .* 60 x 40 px"):
+    with pytest.raises(UsageError, match=r"not inside .* 60 x 40 px"):
         subject_of_file(_image(tmp_path / "a.png"), None, box)
 
 
