@@ -68,7 +68,8 @@ def attend(
         typer.Option("--probe", "-p", help="Bag tasks: abmil (default) or dsmil.", show_default=False),
     ] = None,
     tuned: Annotated[bool, typer.Option("--tuned/--untuned", help="Bag tasks: which run.")] = True,
-    seed: Annotated[int, typer.Option(help="Seed of the choice of examples, and of the run.", min=0)] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the choice of examples.", min=0)] = 0,
+    run_seed: Annotated[int, typer.Option(help="Bag tasks: seed of the stored run.", min=0)] = 0,
     png: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a contact sheet.")] = None,
     html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a self-contained page.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, maps and weights included.")] = False,
@@ -116,7 +117,7 @@ def attend(
         _refuse_idle({"--bag": bag, "--probe": probe}, "tasks of bags")
         shown = _cells(asked, card, most or _CELLS, measured, seed)
     else:
-        shown = _bags(asked, card, bag or [], most or _BAGS, probe, tuned=tuned, seed=seed)
+        shown = _bags(asked, card, bag or [], most or _BAGS, probe, tuned=tuned, seed=seed, run_seed=run_seed)
     asked.digests.flush()
     if not (png or html or as_json):
         png = _default_picture(shown, card or shown_as, reporter)
@@ -241,6 +242,7 @@ def _bags(
     *,
     tuned: bool,
     seed: int,
+    run_seed: int,
 ) -> _Shown:
     from cytobench.inspection.attention_words import notes_of_bags, table_of_bags, truth_lines
     from cytobench.inspection.bag_attention import as_records, choose, truth_figures, weighed_bags
@@ -248,7 +250,9 @@ def _bags(
     from cytobench.inspection.stored import attention_of_run, predictions_of_runs, runs_of
 
     home = asked.where.home
-    (run,) = runs_of([asked.backbone.name], card, home, asked.reporter, probe=probe, tuned=tuned, seed=seed)
+    (run,) = runs_of(
+        [asked.backbone.name], card, home, asked.reporter, probe=probe, tuned=tuned, seed=run_seed
+    )
     attention = attention_of_run(run, home)
     predictions = predictions_of_runs([run], home)[run.backbone]
     task = asked.plan(card)
@@ -371,11 +375,12 @@ def _write(shown: _Shown, png: Path | None, html: Path | None, reporter: Console
     if png is None and html is None:
         return
     strips: list[Strip] = shown.strips()
-    if png is not None:
-        with writing(png):
-            save(sheet(shown.title, strips, shown.notes, columns=shown.columns), png)
-    if html is not None:
-        with writing(html):
-            html.parent.mkdir(parents=True, exist_ok=True)
-            html.write_text(page(shown.title, strips, shown.notes, shown.table), encoding="utf-8")
+    with reporter.task("drawing", None):
+        if png is not None:
+            with writing(png):
+                save(sheet(shown.title, strips, shown.notes, columns=shown.columns), png)
+        if html is not None:
+            with writing(html):
+                html.parent.mkdir(parents=True, exist_ok=True)
+                html.write_text(page(shown.title, strips, shown.notes, shown.table), encoding="utf-8")
     reporter.say("Written: " + ", ".join(str(path) for path in (png, html) if path is not None))
