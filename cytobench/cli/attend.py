@@ -11,7 +11,7 @@ import typer
 
 from cytobench.cli.options import DataOption, HomeOption, Places, PluginOption, load_registry, places, writing
 from cytobench.cli.run import Device, DeviceOption, OfflineOption
-from cytobench.errors import UsageError
+from cytobench.errors import CardError, UsageError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -244,12 +244,15 @@ def _bags(
     seed: int,
     run_seed: int,
 ) -> _Shown:
+    from cytobench.encoders.attention import why_no_attention
     from cytobench.inspection.attention_words import notes_of_bags, table_of_bags, truth_lines
     from cytobench.inspection.bag_attention import as_records, choose, truth_figures, weighed_bags
     from cytobench.inspection.bag_pictures import MOST, strips_of_bags
     from cytobench.inspection.stored import attention_of_run, predictions_of_runs, runs_of
 
     home = asked.where.home
+    if asked.backbone.loader == "null":
+        raise UsageError(why_no_attention(asked.backbone))
     (run,) = runs_of(
         [asked.backbone.name], card, home, asked.reporter, probe=probe, tuned=tuned, seed=run_seed
     )
@@ -303,7 +306,10 @@ def _task(named: list[str], registry: Registry) -> TaskCard | None:
     if len(named) == 1:
         alone = Path(named[0])
         bare = not alone.suffix and len(alone.parts) == 1 and not alone.exists()
-        return registry.task(named[0]) if tasks or bare else None
+        try:
+            return registry.task(named[0]) if tasks or bare else None
+        except CardError as error:
+            raise UsageError(f"{error} Nor is there an image or a folder of that name.") from None
     if tasks:
         raise UsageError(f"{tasks[0]} is a task: name it alone, or images and folders only.")
     return None
