@@ -388,5 +388,6 @@ def _write(shown: _Shown, png: Path | None, html: Path | None, reporter: Console
         if html is not None:
             with writing(html):
                 html.parent.mkdir(parents=True, exist_ok=True)
-                html.write_text(page(shown.title, strips, shown.notes, shown.table), encoding="utf-8")
+                text = page(shown.title, strips, shown.notes, shown.table, shown.said)
+                html.write_text(text, encoding="utf-8")
     reporter.say("Written: " + ", ".join(str(path) for path in (png, html) if path is not None))
