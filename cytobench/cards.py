@@ -234,6 +234,10 @@ class TaskCard(_Card):
         """The data set's name, or the task's own name for a user's folder or table."""
         return self.dataset if isinstance(self.dataset, str) else self.name
 
+    def group_called(self, group: str) -> str:
+        """Return how captions name a group: bare numbers need the word for what they count."""
+        return f"{self.group} {group}" if group.isdigit() else group
+
     def semantics(self) -> dict[str, Any]:
         """Return what changes the evaluation, as JSON primitives: no titles, citations or file paths."""
         drop = {

@@ -9,7 +9,20 @@ from typing import NoReturn
 
 import typer
 
-from cytobench.cli import attend, cache, catalogue, compare, demo, embed, errors, leaderboard, pretrain, run
+from cytobench.cli import (
+    attend,
+    cache,
+    catalogue,
+    compare,
+    demo,
+    embed,
+    errors,
+    index,
+    leaderboard,
+    pretrain,
+    run,
+    search,
+)
 from cytobench.errors import CytoBenchError
 
 _INTERRUPTED = 130
@@ -29,6 +42,8 @@ app.command(rich_help_panel="Benchmark")(run.extract)
 app.command("leaderboard", rich_help_panel="Benchmark")(leaderboard.leaderboard)
 app.command(rich_help_panel="Benchmark")(compare.compare)
 app.command(rich_help_panel="Benchmark")(demo.demo)
+app.command(rich_help_panel="See it")(search.search)
+app.add_typer(index.app, name="index", rich_help_panel="See it")
 app.command(rich_help_panel="See it")(embed.embed)
 app.command(rich_help_panel="See it")(errors.errors)
 app.command(rich_help_panel="See it")(attend.attend)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import ndtr, ndtri
 
 if TYPE_CHECKING:
     from torch import nn
@@ -33,6 +32,8 @@ def fill(module: nn.Module, seed: int) -> None:
 
 def draw(name: str, shape: tuple[int, ...], seed: int) -> npt.NDArray[np.float32]:
     """Return the values of one parameter, float32 of `shape`."""
+    from scipy.special import ndtr, ndtri  # only random weights need it, and it takes 0.2 s to import
+
     if len(shape) < 2:
         return np.full(shape, 0.0 if name.endswith("bias") else 1.0, dtype=np.float32)
     key = hashlib.sha256(f"{name}{list(shape)}".encode()).digest()

@@ -74,8 +74,15 @@ class Items:
 
     def name(self, row: int) -> str:
         """Return what a person calls this item: its file, and its box if it has one."""
-        box = self.box(row)
-        return self.images[row] if box is None else f"{self.images[row]} (box {', '.join(map(str, box))})"
+        return self.images[row] + place_of(self.box(row))
+
+
+def place_of(box: Box | None) -> str:
+    """Return where in its image an item lies, to stand behind the file's name; no area means a point."""
+    if box is None:
+        return ""
+    x, y, width, height = box
+    return f" (box {x}, {y}, {width}, {height})" if width or height else f" (at {x}, {y})"
 
 
 def items_of(

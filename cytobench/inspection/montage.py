@@ -13,7 +13,7 @@ import polars as pl
 from PIL import Image
 
 from cytobench.evaluation.plan import TaskPlan
-from cytobench.features.items import Box
+from cytobench.features.items import place_of
 from cytobench.images import RGB
 from cytobench.inspection.galleries import SECOND_LOOK, Gallery, caption, summary, who
 from cytobench.inspection.mistakes import Judged, confusions, positions
@@ -49,24 +49,14 @@ def files_of(task: TaskPlan, judged: Judged) -> list[str]:
     found = []
     for row in rows.tolist():
         file = Path(task.items.images[row]).relative_to(folder).as_posix()
-        box = task.items.box(row)
-        found.append(file + _place_in(box))
+        found.append(file + place_of(task.items.box(row)))
     return found
-
-
-def _place_in(box: Box | None) -> str:
-    """Return where in an image an example lies; a box without an area is a point."""
-    if box is None:
-        return ""
-    x, y, width, height = box
-    return f" (box {x}, {y}, {width}, {height})" if width or height else f" (at {x}, {y})"
 
 
 def _where(task: TaskPlan, judged: Judged, row: int, file: str) -> list[str]:
     """Return an example's group, if it has one, and its file, or the name of a bag."""
     group, sample = judged.groups[row], judged.samples[row]
-    named = f"{task.card.group} {group}" if group.isdigit() else group
-    return [*([named] if group != sample else []), *([file] if file else [sample])]
+    return [*([task.card.group_called(group)] if group != sample else []), *([file] if file else [sample])]
 
 
 def pictured(

@@ -11,7 +11,7 @@ from cytobench.cards import TaskCard
 from cytobench.errors import DataError, StoreError, UsageError
 from cytobench.evaluation.ledger import ATTENTION, load_predictions, run_folder
 from cytobench.evaluation.plan import TaskPlan
-from cytobench.evaluation.recipes import why_not
+from cytobench.evaluation.recipes import UNTUNED_PROBES, why_not
 from cytobench.evaluation.results import PROTOCOL, RunResult
 from cytobench.leaderboard.collect import StoredRuns
 from cytobench.progress import Reporter
@@ -32,12 +32,14 @@ def runs_of(
 ) -> list[RunResult]:
     """Return each backbone's newest run, all on the same rows and folds and of the same budget.
 
-    Raises UsageError where there are none, with the command that makes them and what else is stored.
+    A probe that has nothing to tune is looked up untuned. Raises UsageError where there are none, with the
+    command that makes them and what else is stored.
     """
     wanted = probe or DEFAULT_PROBE[card.unit]
     impossible = why_not(wanted, card.unit)
     if impossible:
         raise UsageError(impossible)
+    tuned = tuned and wanted not in UNTUNED_PROBES
     stored = StoredRuns(home, reporter, task=card.name)
     mine = [
         run for run in stored.runs if run.protocol == PROTOCOL and run.seed == seed and stored.current(run)

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +17,6 @@ from PIL import Image, ImageDraw
 from rich.console import Console
 
 from cytobench import __version__
-from cytobench import cli as command_line
 from cytobench.cli import console
 
 CARD = """
@@ -30,33 +28,6 @@ accept_ungrouped = true
 view = { kind = "window", size = 48, pad = "edge" }
 split = { kind = "grouped-kfold", folds = 3 }
 """
-
-
-@dataclass(frozen=True)
-class Ran:
-    code: int
-    out: str
-    err: str
-
-
-@pytest.fixture
-def cytobench(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], home: Path):
-    """Run the command in this process and return what a shell would see."""
-    monkeypatch.setenv("CYTOBENCH_HOME", str(home))
-    monkeypatch.delenv("CYTOBENCH_DATA", raising=False)
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def call(*arguments: object) -> Ran:
-        monkeypatch.setattr(sys, "argv", ["cytobench", *map(str, arguments)])
-        try:
-            command_line.main()
-            code = 0
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        said = capsys.readouterr()
-        return Ran(code, said.out, said.err)
-
-    return call
 
 
 @pytest.fixture
@@ -152,7 +123,7 @@ def test_square_brackets_in_a_users_own_words_are_shown_as_written(cytobench, ow
         (
             ["run", "-b", "majority", "-t", "synthetic-cell-type", "-p", "mean-linear"],
             1,
-            "use knn or linear or prototype.",
+            "use knn or linear or prototype or retrieval.",
         ),
         (["leaderboard", "cytologi"], 2, "did you mean 'cytology'"),
         (["leaderboard", "demo", "-o", "no/such/folder/x.md"], 1, "choose another place with --out"),

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 import pytest
 from PIL import Image
 
-from cytobench import cli as command_line
 from cytobench.evaluation.ledger import load_run, stored_runs
+from tests.cli.shell import Command
 from tests.evaluation.toy_benchmark import write_cells
 
 CARD = """
@@ -29,37 +26,11 @@ view = {{ kind = "box" }}
 HOSTILE = "<img src=x onerror=alert(1)> [red]"
 
 
-@dataclass(frozen=True)
-class Ran:
-    code: int
-    out: str
-    err: str
-
-
-Command = Callable[..., Ran]
-
-
 @pytest.fixture
-def cytobench(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], home: Path, tmp_path: Path
-) -> Command:
-    """Run a command in this process, in a folder of its own, with the toy tasks known."""
-    monkeypatch.setenv("CYTOBENCH_HOME", str(home))
-    monkeypatch.delenv("CYTOBENCH_DATA", raising=False)
-    monkeypatch.setenv("COLUMNS", "200")
+def cytobench(cytobench: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
+    """Run a command in a folder of its own, with the toy tasks known."""
     monkeypatch.chdir(tmp_path)
-
-    def call(*arguments: object) -> Ran:
-        monkeypatch.setattr(sys, "argv", ["cytobench", *map(str, arguments), "--plugin", "my"])
-        try:
-            command_line.main()
-            code = 0
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        said = capsys.readouterr()
-        return Ran(code, said.out, said.err)
-
-    return call
+    return lambda *arguments: cytobench(*arguments, "--plugin", "my")
 
 
 @pytest.fixture
