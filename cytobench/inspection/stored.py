@@ -47,7 +47,7 @@ def runs_of(
     fitting = [run for run in mine if (run.probe, run.tuned) == (wanted, tuned)]
     for name in names:
         if not any(run.backbone == name for run in fitting):
-            raise UsageError(_absent(name, card.name, wanted, tuned, mine))
+            raise UsageError(_absent(name, card.name, wanted, tuned, seed, mine))
     for first in (run for run in fitting if run.backbone == names[0]):
         alike = {run.backbone: run for run in reversed(fitting) if _rows(run) == _rows(first)}
         if all(name in alike for name in names):
@@ -91,12 +91,13 @@ def _rows(run: RunResult) -> tuple[object, ...]:
     return run.manifest_digest, run.split.digest, run.trials
 
 
-def _absent(name: str, task: str, probe: str, tuned: bool, stored: Sequence[RunResult]) -> str:
+def _absent(name: str, task: str, probe: str, tuned: bool, seed: int, stored: Sequence[RunResult]) -> str:
     others = sorted({_called(run.probe, run.tuned) for run in stored if run.backbone == name})
     there = f" (stored: {', '.join(others)}; choose by --probe and --tuned or --untuned)" if others else ""
+    of_seed = f", seed {seed}" if seed else ""
     return (
-        f"There is no stored run of {name} on '{task}' under {_called(probe, tuned)}{there}; make it with: "
-        f"cytobench run -b {name} -t {task} -p {probe}"
+        f"There is no stored run of {name} on '{task}' under {_called(probe, tuned)}{of_seed}{there}; make "
+        f"it with: cytobench run -b {name} -t {task} -p {probe}{f' --seed {seed}' if seed else ''}"
     )
 
 
