@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections import Counter
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 
 from cytobench.cli.options import DataOption, HomeOption, Places, PluginOption, load_registry, places
-from cytobench.errors import CytoBenchError, UsageError
+from cytobench.errors import CytoBenchError, UsageError, name_some
 
 if TYPE_CHECKING:
     from cytobench.cards import BackboneCard, TaskCard
@@ -308,6 +309,23 @@ def print_outcomes(outcomes: Sequence[RunOutcome], request: RunRequest, title: s
     judged = judge(rows_of_outcomes(outcomes, backbones, tasks), request.home)
     nulls = frozenset(name for name, card in backbones.items() if is_null(card))
     output().print(terminal(lay_out(title, judged, list(tasks.values()), nulls)))
+    for sentence in _caveats(outcomes):
+        output().print(sentence, style="dim", markup=False, highlight=False)
+
+
+def _caveats(outcomes: Sequence[RunOutcome]) -> list[str]:
+    """Return what the runs warn of: of a task as a whole, or with the backbones and probes it is true of."""
+    found = [outcome for outcome in outcomes if outcome.result]
+    runs = Counter(outcome.task for outcome in found)
+    said: dict[tuple[str, str], list[str]] = {}
+    for outcome in found:
+        for sentence in outcome.result.warnings if outcome.result else ():
+            kind = f"{outcome.backbone}, {outcome.probe}{' tuned' if outcome.tuned else ''}"
+            said.setdefault((outcome.task, sentence), []).append(kind)
+    return [
+        f"{task}: {sentence}." if len(who) == runs[task] else f"{task} ({name_some(who)}): {sentence}."
+        for (task, sentence), who in said.items()
+    ]
 
 
 def summarise(outcomes: Sequence[RunOutcome], home: Path, reporter: ConsoleReporter) -> None:

@@ -336,3 +336,8 @@ def test_the_last_line_of_progress_is_said_once(monkeypatch: pytest.MonkeyPatch)
     with console.ConsoleReporter(Console(file=log, width=40)).task("cells", 3) as step:
         step.advance(3)
     assert log.getvalue().count("3 of 3") == 1
+
+
+def test_what_weakens_a_score_is_said_below_it(cytobench, own_cells: Path) -> None:
+    ran = cytobench("run", "-t", "my-cells", "-b", "colour-statistics", "-p", "knn", "--plugin", own_cells)
+    assert "my-cells: cells, not patients, are split: scores are optimistic" in ran.out
