@@ -169,12 +169,17 @@ def recipe_of(preset: str, config: Path | None, settings: list[str] | None) -> R
     """Return the preset with the file's settings over it, and those of --set over both."""
     from cytobench.pretraining import recipe as recipes
 
-    recipe = recipes.preset(preset)
-    if config is not None:
-        path = config.expanduser()
-        recipe = recipes.override(recipe, recipes.read_overrides(path), where=str(path))
+    recipe, named = recipes.preset(preset), set[str]()
+    asked = (
+        [] if config is None else [(recipes.read_overrides(config.expanduser()), str(config.expanduser()))]
+    )
     if settings:
-        recipe = recipes.override(recipe, _merged(settings), where="--set")
+        asked.append((_merged(settings), "--set"))
+    for changes, where in asked:
+        recipe = recipes.override(recipe, changes, where=where)
+        named |= set(changes.get("schedule", ()))
+    if "warmup_epochs" not in named:
+        recipe = recipes.with_short_warmup(recipe)
     return recipes.check(recipe)
 
 

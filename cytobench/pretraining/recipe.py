@@ -292,6 +292,13 @@ def differences(one: Mapping[str, Any], other: Mapping[str, Any], path: str = ""
     return found
 
 
+def with_short_warmup(recipe: Recipe) -> Recipe:
+    """Return the recipe with a warm-up of half the training at most: a preset's may outlast a trial."""
+    schedule = recipe.schedule
+    warmup = min(schedule.warmup_epochs, schedule.epochs // 2)
+    return dataclasses.replace(recipe, schedule=dataclasses.replace(schedule, warmup_epochs=max(warmup, 0)))
+
+
 def check(recipe: Recipe) -> Recipe:
     """Return the recipe if its numbers can be trained with; raises UsageError that names a bad one."""
     crops, schedule, data, running = recipe.crops, recipe.schedule, recipe.data, recipe.running

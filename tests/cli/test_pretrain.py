@@ -134,6 +134,15 @@ def test_settings_that_only_hold_together_can_be_given(cells: Path, tmp_path: Pa
         pretrain("--images", cells, "--out", tmp_path, "--set", "data=3", "--set", "data.x=1", home=tmp_path)
 
 
+def test_a_short_trial_has_a_short_warm_up_unless_one_is_named(tmp_path: Path) -> None:
+    assert recipe_of("cytofm-vitti16", None, ["schedule.epochs=1"]).schedule.warmup_epochs == 0
+    assert recipe_of("cytofm-vitti16", None, ["schedule.epochs=4"]).schedule.warmup_epochs == 2
+    longer = tmp_path / "longer.toml"
+    longer.write_text("[schedule]\nwarmup_epochs = 9\n")
+    with pytest.raises(UsageError, match="warmup_epochs must lie in"):
+        recipe_of("cytofm-vitti16", longer, ["schedule.epochs=4"])
+
+
 def test_the_help_names_every_preset() -> None:
     help_text = next(
         option.help
