@@ -5,18 +5,23 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cytobench.cli.options import HomeOption, PluginOption, load_registry, places, writing
+from cytobench.cli.options import DataOption, HomeOption, Places, PluginOption, load_registry, places, writing
 from cytobench.errors import UsageError
 
 if TYPE_CHECKING:
+    from cytobench.cards import BackboneCard, TaskCard
+    from cytobench.cli.console import ConsoleReporter
+    from cytobench.leaderboard.collect import StoredRuns
     from cytobench.leaderboard.rows import Row
     from cytobench.leaderboard.table import Layout
+    from cytobench.leaderboard.uncertainty import Judged
 
 _BINARY = ("parquet",)
 
@@ -42,28 +47,49 @@ def leaderboard(
     note: Annotated[
         str, typer.Option(help="A remark to print below the table, such as how the run was made.")
     ] = "",
+    site: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Write a static site: sortable table, figures, a page a task and a backbone, downloads.",
+        ),
+    ] = None,
+    data: DataOption = None,
     home: HomeOption = None,
     plugin: PluginOption = None,
 ) -> None:
     """Show a leaderboard: every backbone on every column of its card, what did not run included.
 
-    [dim]Examples:[/dim]  cytobench leaderboard  ·  cytobench leaderboard cytology -f markdown -o board.md
+    With --site and --data, pages of tasks show example cells and what looks most alike to a backbone.
+
+    [dim]Examples:[/dim]  cytobench leaderboard  ·  cytobench leaderboard cytology -f markdown -o board.md  ·
+    cytobench leaderboard cytology --site public --data DIR
     """
     from cytobench.cli.console import ConsoleReporter
-    from cytobench.leaderboard.collect import chosen_backbones, is_null, rows_of_card
+    from cytobench.leaderboard.collect import StoredRuns, chosen_backbones, is_null, rows_of_card
     from cytobench.leaderboard.table import lay_out
     from cytobench.leaderboard.uncertainty import judge
 
-    where = places(home, None)
+    where = places(home, data)
+    if site is not None:
+        from cytobench.leaderboard.site.folder import refuse_strangers
+
+        refuse_strangers(site)
     registry = load_registry(plugin)
     card = registry.leaderboard(name)
     backbones = {b: registry.backbone(b) for b in chosen_backbones(card, registry.backbones)}
     tasks = {column.task: registry.task(column.task) for column in card.columns}
     reporter = ConsoleReporter()
-    found = rows_of_card(card, backbones=backbones, tasks=tasks, home=where.home, reporter=reporter)
+    stored = StoredRuns(where.home, reporter)
+    found = rows_of_card(card, backbones=backbones, tasks=tasks, stored=stored)
     judged = judge(found, where.home, reporter)
     rows, nulls = judged.rows, frozenset(b for b, one in backbones.items() if is_null(one))
     layout = lay_out(card.title, judged, list(tasks.values()), nulls, remarks=(card.notes, note))
+    if site is not None:
+        made = _Made(name, layout, judged, backbones, tasks, stored, where)
+        _write_site(made, site, reporter)
+        if out is None:
+            return
     if out is None:
         _print(rows, layout, style)
         return
@@ -72,6 +98,43 @@ def leaderboard(
             _write_folder(rows, layout, out, name)
         else:
             _write_file(rows, layout, style, out)
+
+
+@dataclass(frozen=True)
+class _Made:
+    """A judged leaderboard and all that it was made of."""
+
+    name: str
+    layout: Layout
+    judged: Judged
+    backbones: dict[str, BackboneCard]
+    tasks: dict[str, TaskCard]
+    stored: StoredRuns
+    where: Places
+
+
+def _write_site(made: _Made, folder: Path, reporter: ConsoleReporter) -> None:
+    from cytobench.leaderboard.site.build import board_of, build
+    from cytobench.leaderboard.site.examples import Source
+    from cytobench.leaderboard.site.folder import put_in_place
+
+    board = board_of(
+        made.name,
+        made.layout,
+        made.judged,
+        backbones=made.backbones,
+        tasks=made.tasks,
+        runs=made.stored.runs,
+        source=Source(made.where.home, made.where.data),
+        command=shlex.join(["cytobench", "leaderboard", Path(made.name).stem, "--site", folder.name]),
+        reporter=reporter,
+    )
+    content = build(board, reporter)
+    size = put_in_place(content, folder)
+    pages = sum(name.endswith(".html") for name in content)
+    reporter.say(
+        f"Written: {folder / 'index.html'} ({pages} pages, {len(content)} files, {size / 1e6:.1f} MB)"
+    )
 
 
 def _write_folder(rows: list[Row], layout: Layout, folder: Path, board: str) -> None:

@@ -1,0 +1,163 @@
+"""Accuracy against cost: a point a backbone, over parameters and over images a second."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+
+from cytobench.leaderboard.site.cost import Cost, device_of
+from cytobench.leaderboard.site.drawing import PALE, Drawing, finish
+from cytobench.leaderboard.site.names import short
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.transforms import Bbox
+
+_DOMAINS = {"cytology": ("C0", "D"), "histology": ("C1", "s"), "natural": ("C2", "^"), "none": ("C7", "o")}
+_PLACES = [(7, 0), (-7, 0), (0, 9), (0, -9), (7, 11), (7, -11), (-7, 11), (-7, -11), (7, 22), (7, -22)]
+"""Where a name may stand beside its point, in pt, best first."""
+_SCALE = 1.25
+"""Parameters of a backbone that has none are drawn so many powers of ten below the fewest."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """How good a backbone is, with its interval where there is one, and where its features come from."""
+
+    backbone: str
+    value: float
+    low: float | None
+    high: float | None
+    domain: str
+
+
+def cost_figure(
+    points: Sequence[Point], costs: Mapping[str, Cost], *, name: str, what: str, lower_is_better: bool
+) -> Drawing | None:
+    """Draw points over what they cost: a panel for parameters and one for images/s where known.
+
+    `what` names the vertical axis. Returns None where no cost is known.
+    """
+    device = device_of(costs)
+    panels: list[tuple[str, dict[str, float]]] = []
+    sizes = {one.backbone: costs[one.backbone].parameters for one in points}
+    known = {backbone: float(size) for backbone, size in sizes.items() if size is not None}
+    if any(known.values()):
+        panels.append(("parameters", known))
+    rates = {p.backbone: costs[p.backbone].rates[device] for p in points if device in costs[p.backbone].rates}
+    if rates:
+        panels.append((f"images/s of the network alone ({device})", rates))
+    if not panels:
+        return None
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5.4 * len(panels) + 0.4, 4.6))
+    axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
+    for axis, (label, cost) in zip(axes, panels, strict=True):
+        _panel(axis, [point for point in points if point.backbone in cost], cost, label)
+    axes[0].set_ylabel(what)
+    if lower_is_better:
+        axes[0].invert_yaxis()
+    shown = [domain for domain in _DOMAINS if any(point.domain == domain for point in points)]
+    handles = [axes[0].scatter([], [], color=_DOMAINS[d][0], marker=_DOMAINS[d][1], label=d) for d in shown]
+    figure.legend(
+        handles=handles, loc="lower center", ncols=len(handles), frameon=False, title="pretrained on"
+    )
+    figure.tight_layout(rect=(0, 0.11, 1, 1))
+    for axis, (_, cost) in zip(axes, panels, strict=True):
+        _write_names(axis, [point for point in points if point.backbone in cost], cost)
+    missing = [point.backbone for point in points if device not in costs[point.backbone].rates]
+    words = f"{what} of {len(points)} backbones against " + " and ".join(label for label, _ in panels) + "."
+    if device and missing:
+        words += f" Speed not measured: {', '.join(missing)}."
+    return finish(figure, name, "Accuracy against cost", words, _table(points, costs))
+
+
+def _panel(axis: Axes, points: Sequence[Point], cost: dict[str, float], label: str) -> None:
+    axis.set_xscale("log")
+    for point in points:
+        colour, marker = _DOMAINS[point.domain]
+        x = _at(cost, point.backbone)
+        if point.low is not None and point.high is not None:
+            axis.plot([x, x], [point.low, point.high], color=colour, lw=1.2, alpha=0.6)
+        axis.scatter(x, point.value, s=42, color=colour, marker=marker, zorder=3)
+    axis.set_xlabel(label)
+    axis.grid(visible=True, which="major", lw=0.6)
+    if any(value == 0 for value in cost.values()):
+        _label_none(axis, cost)
+    axis.margins(x=0.18)
+
+
+def _at(cost: dict[str, float], backbone: str) -> float:
+    """Return where a backbone stands: one without parameters, which a logarithm has no place for, aside."""
+    return cost[backbone] or min(value for value in cost.values() if value) / 10**_SCALE
+
+
+def _label_none(axis: Axes, cost: dict[str, float]) -> None:
+    positive = [value for value in cost.values() if value]
+    first, last = np.floor(np.log10(min(positive))), np.ceil(np.log10(max(positive)))
+    powers = [10.0**power for power in np.arange(first, last + 1) if 10.0**power >= 0.5 * min(positive)]
+    none = min(positive) / 10**_SCALE
+    axis.set_xticks([none, *powers], ["none", *(_power(one) for one in powers)])
+    axis.minorticks_off()
+
+
+def _power(value: float) -> str:
+    return f"{value / 1e9:g} G" if value >= 1e9 else f"{value / 1e6:g} M" if value >= 1e6 else f"{value:,.0f}"
+
+
+def _write_names(axis: Axes, points: Sequence[Point], cost: dict[str, float]) -> None:
+    """Write each name beside its point, where it covers neither a point nor another name, if it can."""
+    figure = axis.get_figure()
+    renderer = figure.canvas.get_renderer()  # type: ignore[union-attr]
+    taken = [_around(axis, _at(cost, point.backbone), point.value) for point in points]
+    frame = axis.get_window_extent(renderer)
+    for point in points:
+        best: tuple[int, object, Bbox] | None = None
+        for dx, dy in _PLACES:
+            text = axis.annotate(
+                short(point.backbone, 22),
+                (_at(cost, point.backbone), point.value),
+                (dx, dy),
+                textcoords="offset points",
+                fontsize=7,
+                ha="left" if dx > 0 else "right" if dx < 0 else "center",
+                va="center",
+                arrowprops={"arrowstyle": "-", "lw": 0.5, "color": PALE} if abs(dy) > 10 else None,
+            )
+            box = text.get_window_extent(renderer)
+            bad = sum(box.overlaps(other) for other in taken)
+            bad += 3 * (box.x0 < frame.x0 or box.x1 > frame.x1 or box.y0 < frame.y0 or box.y1 > frame.y1)
+            if best is None or bad < best[0]:
+                if best is not None:
+                    best[1].remove()  # type: ignore[attr-defined]
+                best = bad, text, box
+            else:
+                text.remove()
+            if not best[0]:
+                break
+        if best is not None:
+            taken.append(best[2])
+
+
+def _around(axis: Axes, x: float, y: float) -> Bbox:
+    from matplotlib.transforms import Bbox
+
+    across, up = axis.transData.transform((x, y))
+    return Bbox.from_extents(across - 5, up - 5, across + 5, up + 5)
+
+
+def _table(points: Sequence[Point], costs: Mapping[str, Cost]) -> pl.DataFrame:
+    devices = sorted({device for cost in costs.values() for device in cost.rates})
+    rows = [
+        [p.backbone, p.value, p.low, p.high, costs[p.backbone].parameters]
+        + [costs[p.backbone].rates.get(device) for device in devices]
+        for p in points
+    ]
+    schema = {"backbone": pl.String, "value": pl.Float64, "low": pl.Float64, "high": pl.Float64}
+    schema |= {"parameters": pl.Int64} | {f"images_per_second_{device}": pl.Float64 for device in devices}
+    return pl.DataFrame(rows, schema=schema, orient="row")

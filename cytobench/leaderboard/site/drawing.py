@@ -1,0 +1,103 @@
+"""A figure once drawn: as SVG inside a page, in the page's own colours, and as SVG and PNG files."""
+
+from __future__ import annotations
+
+import io
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import polars as pl
+from markupsafe import Markup, escape
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+INK, PALE, LINE, PAPER = "#262626", "#5a636f", "#cccccc", "#fefefe"
+"""Colours of text, remarks, grids and ground; inside a page they follow its theme."""
+_THEME = {INK: "currentColor", PALE: "var(--pale)", LINE: "var(--line)", PAPER: "none"}
+_FONTS = ["DejaVu Sans", "sans-serif"]
+_DPI = 120
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure, what it shows in words, and the numbers it was drawn from.
+
+    `name`: the stem of its files; `description`: what a reader who does not see it is told.
+    """
+
+    name: str
+    title: str
+    description: str
+    svg: str
+    png: bytes
+    data: pl.DataFrame
+
+    @property
+    def inline(self) -> Markup:
+        """The SVG for a page: named, described, in the theme's colours, with ids of its own."""
+        body = self.svg[self.svg.index("<svg") :]
+        for colour, themed in _THEME.items():
+            body = body.replace(f": {colour}", f": {themed}")
+        body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
+        body = _own_ids(body, self.name)
+        label = f"{self.name}-title {self.name}-desc"
+        head = f'<svg role="img" aria-labelledby="{label}" '
+        words = f'<title id="{self.name}-title">{escape(self.title)}</title>'
+        words += f'<desc id="{self.name}-desc">{escape(self.description)}</desc>'
+        opening, _, rest = body.partition(">")
+        return Markup(head + opening.removeprefix("<svg ") + ">" + words + rest)
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """Draw in the site's style inside the block: seaborn's, colour-blind safe, text kept as text."""
+    import matplotlib as mpl
+    import seaborn as sns
+
+    # Names are other people's: they are no formulas, and may be in letters that no font here has.
+    with mpl.rc_context(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r"Glyph .* missing")
+        sns.set_theme(style="whitegrid", palette="colorblind", font_scale=0.85)
+        mpl.rcParams.update(
+            {
+                "text.parse_math": False,
+                "svg.fonttype": "none",
+                "svg.hashsalt": "cytobench",
+                "font.family": _FONTS,
+                "figure.facecolor": PAPER,
+                "axes.facecolor": PAPER,
+                "axes.edgecolor": LINE,
+                "grid.color": LINE,
+                "text.color": INK,
+                "axes.labelcolor": INK,
+                "xtick.color": INK,
+                "ytick.color": INK,
+                "legend.facecolor": PAPER,
+                "legend.edgecolor": LINE,
+            }
+        )
+        yield
+
+
+def finish(figure: Figure, name: str, title: str, description: str, data: pl.DataFrame) -> Drawing:
+    """Return a figure as SVG and PNG with all that belongs to it; the same numbers give the same bytes."""
+    vector, pixels = io.StringIO(), io.BytesIO()
+    figure.savefig(vector, format="svg", metadata={"Date": None, "Title": title})
+    figure.savefig(pixels, format="png", dpi=_DPI, metadata={"Title": title})
+    return Drawing(name, title, description, vector.getvalue(), pixels.getvalue(), data)
+
+
+def _own_ids(svg: str, name: str) -> str:
+    """Drop ids nobody refers to and put the drawing's name before the others: a page holds many figures."""
+    used = set(re.findall(r"(?:url\(#|href=\"#)([^)\"]+)", svg))
+
+    def renamed(match: re.Match[str]) -> str:
+        return f' id="{name}-{match[1]}"' if match[1] in used else ""
+
+    svg = re.sub(r' id="([^"]*)"', renamed, svg)
+    return re.sub(r"(url\(#|href=\"#)", rf"\g<1>{name}-", svg)
