@@ -13,7 +13,7 @@ from cytobench.leaderboard.site.cost import Cost
 from cytobench.leaderboard.site.examples import Gallery
 from cytobench.leaderboard.site.stored_curves import Curves
 from cytobench.leaderboard.table import Layout
-from cytobench.leaderboard.uncertainty import Key, Judged
+from cytobench.leaderboard.uncertainty import Judged, Key
 
 Place = tuple[str, str, str]
 """Task, backbone and run id."""

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
 import polars as pl
 
 from cytobench.leaderboard.site.cost import Cost, device_of
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
 _DOMAINS = {"cytology": ("C0", "D"), "histology": ("C1", "s"), "natural": ("C2", "^"), "none": ("C7", "o")}
 _PLACES = [(7, 0), (-7, 0), (0, 9), (0, -9), (7, 11), (7, -11), (-7, 11), (-7, -11), (7, 22), (7, -22)]
 """Where a name may stand beside its point, in pt, best first."""
+_MARGIN = 0.12
 _SCALE = 1.25
 """Parameters of a backbone that has none are drawn so many powers of ten below the fewest."""
 
@@ -87,9 +87,7 @@ def _panel(axis: Axes, points: Sequence[Point], cost: dict[str, float], label: s
         axis.scatter(x, point.value, s=42, color=colour, marker=marker, zorder=3)
     axis.set_xlabel(label)
     axis.grid(visible=True, which="major", lw=0.6)
-    if any(value == 0 for value in cost.values()):
-        _label_none(axis, cost)
-    axis.margins(x=0.18)
+    _label_powers(axis, cost)
 
 
 def _at(cost: dict[str, float], backbone: str) -> float:
@@ -97,23 +95,33 @@ def _at(cost: dict[str, float], backbone: str) -> float:
     return cost[backbone] or min(value for value in cost.values() if value) / 10**_SCALE
 
 
-def _label_none(axis: Axes, cost: dict[str, float]) -> None:
+def _label_powers(axis: Axes, cost: dict[str, float]) -> None:
+    """Label 1, 3, 10, 30, … within reach, at least two of them, and "none" where a backbone has none."""
     positive = [value for value in cost.values() if value]
-    first, last = np.floor(np.log10(min(positive))), np.ceil(np.log10(max(positive)))
-    powers = [10.0**power for power in np.arange(first, last + 1) if 10.0**power >= 0.5 * min(positive)]
-    none = min(positive) / 10**_SCALE
-    axis.set_xticks([none, *powers], ["none", *(_power(one) for one in powers)])
+    low, high = min(positive) / 2, max(positive) * 2
+    steps = [first * 10.0**power for power in range(-2, 12) for first in (1, 3)]
+    ticks = [one for one in steps if low <= one <= high]
+    if len(ticks) > 6:
+        ticks = [one for one in ticks if f"{one:.0e}".startswith("1")]
+    labels = [_power(one) for one in ticks]
+    if any(value == 0 for value in cost.values()):
+        low = min(positive) / 10**_SCALE
+        ticks, labels = [low, *ticks], ["none", *labels]
+    axis.set_xticks(ticks, labels)
     axis.minorticks_off()
+    width = high / low
+    axis.set_xlim(low / width**_MARGIN, high * width**_MARGIN)
 
 
 def _power(value: float) -> str:
-    return f"{value / 1e9:g} G" if value >= 1e9 else f"{value / 1e6:g} M" if value >= 1e6 else f"{value:,.0f}"
+    return f"{value / 1e9:g} G" if value >= 1e9 else f"{value / 1e6:g} M" if value >= 1e6 else f"{value:,g}"
 
 
 def _write_names(axis: Axes, points: Sequence[Point], cost: dict[str, float]) -> None:
     """Write each name beside its point, where it covers neither a point nor another name, if it can."""
-    figure = axis.get_figure()
-    renderer = figure.canvas.get_renderer()  # type: ignore[union-attr]
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    renderer = FigureCanvasAgg(axis.figure).get_renderer()
     taken = [_around(axis, _at(cost, point.backbone), point.value) for point in points]
     frame = axis.get_window_extent(renderer)
     for point in points:

@@ -149,7 +149,6 @@ def _tasks(board: Board) -> list[dict[str, Any]]:
                 "short": probe_of(key),
                 "main": key[1] == board.main[name][1],
                 "ranked": ranked[key],
-                "at": 2 + board.columns.index(key),
             }
             for key in keys
         ]
