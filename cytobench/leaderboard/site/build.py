@@ -98,7 +98,10 @@ def _galleries(board: Board, source: Source, reporter: Reporter) -> dict[str, Ga
         for task, card in board.tasks.items():
             step.advance(0, task)
             best = board.in_column(board.main[task])
-            runs = [run for row in best if (run := board.run_of(row)) is not None and run.space_id]
+            # What weights were learnt for comes first, so that it can be seen beside the best of all others.
+            learnt = next((row for row in best if not row.null), None)
+            order = ([learnt] if learnt else []) + [row for row in best if row is not learnt]
+            runs = [run for row in order if (run := board.run_of(row)) is not None and run.space_id]
             found[task] = gallery_of(card, runs, source, reporter)
             step.advance(1)
     return found

@@ -45,18 +45,19 @@ def score_cell(row: Row | None) -> ScoreCell:
     reach = ""
     if row.low is not None and row.high is not None:
         reach = f"[{100 * row.low:.1f}, {100 * row.high:.1f}]"
+    skill = None if row.null else row.skill
     mark, says = _MARKS.get(row.overlap, ("", ""))
     return ScoreCell(
         score=f"{100 * row.value:.1f}",
         reach=reach,
         ranks=_ranks(row),
-        skill="" if row.skill is None else f"{row.skill:+.2f}",
+        skill="" if skill is None else f"{skill:+.2f}",
         first=row.ranked and row.tied,
         mark=mark,
         mark_says=says,
         by_score=f"{row.value:.6f}",
         by_rank="" if row.rank_low is None or row.rank_high is None else f"{row.rank_low + row.rank_high}",
-        by_skill="" if row.skill is None else f"{row.skill:.6f}",
+        by_skill="" if skill is None else f"{skill:.6f}",
     )
 
 
@@ -91,5 +92,5 @@ def _text(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
-        return f"{value:.4g}"
+        return f"{value:.4g}" if abs(value) >= 1e-4 or not value else f"{value:.4f}"
     return f"{value:,}" if isinstance(value, int) else str(value)

@@ -62,6 +62,9 @@ def heat_map(board: Board, kind: str) -> Drawing | None:
     A star marks scores that may be first; None where there is nothing to draw.
     """
     names = board.with_score
+    if kind == "skill":  # null models are what it is measured from
+        nulls = {row.backbone for row in board.judged.rows if row.null}
+        names = [name for name in names if name not in nulls]
     tasks = [task for task, key in board.main.items() if board.in_column(key)]
     cells = [[board.by_place.get((name, board.main[task])) for task in tasks] for name in names]
     values = np.array([[_number(row, kind) for row in line] for line in cells], dtype=np.float64)

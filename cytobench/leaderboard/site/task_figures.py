@@ -18,7 +18,7 @@ from cytobench.leaderboard.site.names import file_stem, short
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_MATRICES = 6
+_MATRICES, _FEWEST = 6, 5
 _DARK, _BRIGHT = "#0b0b0b", "#ffffff"
 
 
@@ -156,7 +156,7 @@ def reliability_figure(runs: Sequence[RunResult], task: str) -> Drawing | None:
     axis.plot([0, 1], [0, 1], color=PALE, lw=1, ls=(0, (4, 3)), label="as sure as right")
     styles = looks([run.backbone for run in shown])
     for run in shown:
-        bins = [one for one in run.reliability if one.n]
+        bins = [one for one in run.reliability if one.n >= _FEWEST]
         confidence, accuracy = [one.confidence for one in bins], [one.accuracy for one in bins]
         axis.plot(
             confidence, accuracy, ms=4.5, lw=1.2, label=short(run.backbone, 24), **styles[run.backbone].line
@@ -167,7 +167,10 @@ def reliability_figure(runs: Sequence[RunResult], task: str) -> Drawing | None:
     axis.set_ylim(-0.02, 1.02)
     figure.legend(loc="center right", frameon=False, fontsize=7)
     figure.tight_layout(rect=(0, 0, 0.72, 1))
-    words = f"Reliability of {len(shown)} backbones: below the diagonal predictions are surer than they are right."
+    words = (
+        f"Reliability of {len(shown)} backbones: below the diagonal predictions are surer than they are right. "
+        f"Points stand for {_FEWEST} predictions or more."
+    )
     return finish(
         figure, f"{file_stem('task', task)}-reliability", "Reliability", words, _reliability_table(shown)
     )

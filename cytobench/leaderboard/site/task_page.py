@@ -67,7 +67,7 @@ def add_task(board: Board, task: str, bundle: Bundle) -> None:
             "tables": {name: plain_table(one.data) for name, one in drawings.items() if one is not None},
             "curve_tables": [plain_table(one.data) for one in more],
             "curve_remarks": curves.remarks,
-            "main_words": about(board, task),
+            "main_words": probe_of(board.main[task]),
             "matrices": [_matrix(run, row) for run, row in zip(runs, main, strict=False) if run.confusion],
             "calibration": plain_table(_calibration(runs)),
             "gallery": board.galleries.get(task, Gallery({}, "No examples were asked for.")),

@@ -41,7 +41,9 @@
     table.querySelectorAll("thead th[data-sort]").forEach((head) => {
       const at = Number(head.dataset.at ?? head.cellIndex), button = document.createElement("button");
       button.type = "button";
-      button.append(...head.childNodes);
+      const words = document.createElement("span");
+      words.append(...head.childNodes);
+      button.append(words);
       head.append(button);
       button.addEventListener("click", () => {
         const now = head.getAttribute("aria-sort"), first = preferred(table, head);
