@@ -1,4 +1,4 @@
-"""Everything the site shows, gathered once: rows, runs, costs, curves and examples; no page asks elsewhere."""
+"""Everything the site shows, gathered once: rows, runs, costs, curves, examples; pages ask nobody else."""
 
 from __future__ import annotations
 

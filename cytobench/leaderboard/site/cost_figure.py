@@ -121,37 +121,46 @@ def _power(value: float) -> str:
 
 def _write_names(axis: Axes, points: Sequence[Point], cost: dict[str, float]) -> None:
     """Write each name beside its point, where it covers neither a point nor another name, if it can."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    renderer = FigureCanvasAgg(axis.figure).get_renderer()
     taken = [_around(axis, _at(cost, point.backbone), point.value) for point in points]
-    frame = axis.get_window_extent(renderer)
+    frame = axis.get_window_extent()
     for point in points:
-        best: tuple[int, object, Bbox] | None = None
-        for dx, dy in _PLACES:
-            text = axis.annotate(
-                short(point.backbone, 22),
-                (_at(cost, point.backbone), point.value),
-                (dx, dy),
-                textcoords="offset points",
-                fontsize=7,
-                ha="left" if dx > 0 else "right" if dx < 0 else "center",
-                va="center",
-                arrowprops={"arrowstyle": "-", "lw": 0.5, "color": PALE} if dy else None,
-            )
-            box = text.get_window_extent(renderer)
-            bad = sum(box.overlaps(other) for other in taken)
-            bad += 3 * (box.x0 < frame.x0 or box.x1 > frame.x1 or box.y0 < frame.y0 or box.y1 > frame.y1)
-            if best is None or bad < best[0]:
-                if best is not None:
-                    best[1].remove()  # type: ignore[attr-defined]
-                best = bad, text, box
-            else:
-                text.remove()
-            if not best[0]:
-                break
-        if best is not None:
-            taken.append(best[2])
+        at = _at(cost, point.backbone), point.value
+        text = axis.annotate(short(point.backbone, 22), at, (0, 0), textcoords="offset points", fontsize=7)
+        size = text.get_window_extent()
+        choices = [_box(axis, at, place, size) for place in _PLACES]
+        faults = [_faults(box, taken, frame) for box in choices]
+        best = faults.index(min(faults))
+        text.remove()
+        dx, dy = _PLACES[best]
+        axis.annotate(
+            short(point.backbone, 22),
+            at,
+            (dx, dy),
+            textcoords="offset points",
+            fontsize=7,
+            ha="left" if dx > 0 else "right",
+            va="center",
+            arrowprops={"arrowstyle": "-", "lw": 0.5, "color": PALE} if dy else None,
+        )
+        taken.append(choices[best])
+
+
+def _faults(box: Bbox, taken: Sequence[Bbox], frame: Bbox) -> int:
+    """Return how many names and points a name would cover; leaving the frame counts three."""
+    outside = box.x0 < frame.x0 or box.x1 > frame.x1 or box.y0 < frame.y0 or box.y1 > frame.y1
+    covered: int = box.count_overlaps(list(taken))
+    return covered + 3 * outside
+
+
+def _box(axis: Axes, at: tuple[float, float], place: tuple[int, int], size: Bbox) -> Bbox:
+    """Return where a name of some size would stand, in px, at an offset in pt from its point."""
+    from matplotlib.transforms import Bbox
+
+    across, up = axis.transData.transform(at)
+    dots = axis.figure.dpi / 72
+    left = across + place[0] * dots - (size.width if place[0] < 0 else 0)
+    bottom = up + place[1] * dots - size.height / 2
+    return Bbox.from_bounds(left, bottom, size.width, size.height)
 
 
 def _around(axis: Axes, x: float, y: float) -> Bbox:

@@ -61,8 +61,8 @@ def put_in_place(content: Mapping[str, bytes], folder: Path) -> int:
         _swap(partial, final)
     except OSError as error:
         raise StoreError(
-            f"{folder} cannot be written ({error.strerror or error}); free some space, or choose another place "
-            "with --site."
+            f"{folder} cannot be written ({error.strerror or error}); free some space, or choose another "
+            "place with --site."
         ) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,6 @@ from cytobench.leaderboard.site.cost_figure import Point, cost_figure
 from cytobench.leaderboard.site.drawing import Drawing
 from cytobench.leaderboard.site.names import file_stem
 from cytobench.leaderboard.site.overview_figures import (
-    about,
     critical_difference,
     heat_map,
     standings_figure,
@@ -26,7 +25,7 @@ from cytobench.leaderboard.site.overview_figures import (
 WHOLE = "The whole leaderboard"
 _NO_CD = (
     "A critical-difference diagram needs at least eight ranked tasks under one probe, with two or more "
-    "backbones complete on them: signed ranks over fewer tasks can show nothing. Here there are {count}."
+    "backbones complete on them: signed ranks over fewer tasks can show nothing. Here there are {there}."
 )
 _NO_COST = "No backbone stands in the overall standings with a known cost."
 
@@ -82,7 +81,7 @@ def add_index(board: Board, bundle: Bundle) -> None:
             "notes": board.layout.notes,
             "board_files": _board_files(board, bundle),
             "main_words": _main_words(board),
-            "no_critical_difference": _NO_CD.format(count=_ranked_tasks(board)),
+            "no_critical_difference": _NO_CD.format(there=_ranked_tasks(board)),
             "no_cost": _NO_COST,
         },
     )
@@ -135,44 +134,37 @@ def _ranked_tasks(board: Board) -> str:
 
 
 def _tasks(board: Board) -> list[dict[str, Any]]:
-    found = []
+    """Return what the page says of each task; columns of one task stand abreast, as `at` numbers them."""
+    found, at = [], count(2)
     for name, card in board.tasks.items():
-        keys = [key for key in board.columns if key[0] == name]
-        rows = [row for row in board.rows_of_task(name) if row.n]
-        ranked = {
-            key: any(row.ranked for row in board.rows_of_task(name) if row.column == key) for key in keys
-        }
+        mine = board.rows_of_task(name)
+        scored = next((row for row in mine if row.n), None)
         columns = [
             {
                 "probe": key[1],
                 "tuned": key[2],
                 "short": probe_of(key),
                 "main": key[1] == board.main[name][1],
-                "ranked": ranked[key],
+                "ranked": any(row.ranked for row in mine if row.column == key),
+                "at": next(at),
             }
-            for key in keys
+            for key in board.columns
+            if key[0] == name
         ]
         found.append(
             {
                 "name": name,
                 "title": card.title,
                 "page": task_page_name(name),
-                "about": metric_of(card.metric),
                 "columns": columns,
                 "unit": card.unit,
                 "metric": metric_of(card.metric),
-                "n": f"{rows[0].n:,}" if rows else "–",
-                "groups": (f"{rows[0].groups:,}" if rows[0].groups else "ungrouped") if rows else "–",
-                "ranked": any(ranked.values()),
+                "n": f"{scored.n:,}" if scored else "–",
+                "groups": (f"{scored.groups:,}" if scored.groups else "ungrouped") if scored else "–",
+                "ranked": any(column["ranked"] for column in columns),
                 "tells": _tells(board, name),
             }
         )
-    # Columns of one task stand side by side; a card may list them apart.
-    at = 2
-    for task in found:
-        for column in task["columns"]:
-            column["at"] = at
-            at += 1
     return found
 
 
@@ -230,8 +222,3 @@ def _board_files(board: Board, bundle: Bundle) -> list[File]:
         bundle.table(standings_table(board.judged.standings), "overall", WHOLE, "Overall standings, table")
     bundle.table(as_table(board.costs), "costs", WHOLE, "Parameters and speed")
     return made
-
-
-def main_about(board: Board) -> Mapping[str, str]:
-    """Return what speaks for each task, in words."""
-    return {task: about(board, task) for task in board.main}

@@ -6,17 +6,20 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from cytobench.leaderboard.figures import draw_critical_difference
 from cytobench.leaderboard.rows import Row
 from cytobench.leaderboard.site.board import Board, metric_of, probe_of
-from cytobench.leaderboard.site.drawing import Drawing, finish
+from cytobench.leaderboard.site.drawing import INK, PAPER, Drawing, finish
 from cytobench.leaderboard.site.names import short
 from cytobench.leaderboard.uncertainty import Standing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+Values = npt.NDArray[np.float64]
 
 _DARK, _BRIGHT = "#0b0b0b", "#ffffff"
 
@@ -93,8 +96,8 @@ def critical_difference(board: Board) -> Drawing | None:
     if figure is None:
         return None
     words = (
-        "Mean ranks over the ranked tasks on a line, 1 (best) at the left; bars join backbones that Wilcoxon's "
-        "signed rank test, corrected by Holm, does not tell apart."
+        "Mean ranks over the ranked tasks on a line, 1 (best) at the left; bars join backbones that "
+        "Wilcoxon's signed rank test, corrected by Holm, does not tell apart."
     )
     return finish(
         figure,
@@ -118,7 +121,7 @@ def _said(row: Row | None, kind: str) -> str:
     return f"{100 * value:.0f}{star}" if kind == "score" else f"{value:+.2f}"
 
 
-def _paint(axis: Axes, values: np.ndarray, kind: str, texts: list[list[str]]) -> None:
+def _paint(axis: Axes, values: Values, kind: str, texts: list[list[str]]) -> None:
     import seaborn as sns
 
     centred = {"vmin": -1.0, "vmax": 1.0, "cmap": "vlag"}
@@ -130,7 +133,7 @@ def _paint(axis: Axes, values: np.ndarray, kind: str, texts: list[list[str]]) ->
         ax=axis,
         mask=np.isnan(values),
         linewidths=0.6,
-        linecolor=_BRIGHT,
+        linecolor=PAPER,
         cbar_kws={"label": label},
         **look,
     )
@@ -138,22 +141,22 @@ def _paint(axis: Axes, values: np.ndarray, kind: str, texts: list[list[str]]) ->
     shade = _shader(axis, values)
     for line, words in enumerate(texts):
         for column, word in enumerate(words):
-            ink = {} if np.isnan(values[line, column]) else {"color": shade(values[line, column])}
-            axis.text(column + 0.5, line + 0.5, word, ha="center", va="center", fontsize=8, **ink)
+            ink = INK if np.isnan(values[line, column]) else shade(values[line, column])
+            axis.text(column + 0.5, line + 0.5, word, ha="center", va="center", fontsize=8, color=ink)
 
 
-def _shader(axis: Axes, values: np.ndarray) -> Callable[[float], str]:
+def _shader(axis: Axes, values: Values) -> Callable[[float], str]:
     """Return which ink can be read on the colour of a value."""
     painted = axis.collections[0]
 
     def shade(value: float) -> str:
-        red, green, blue, _ = painted.cmap(painted.norm(value))
+        red, green, blue, _ = painted.cmap(painted.norm(np.asarray(value)))
         return _DARK if 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.45 else _BRIGHT
 
     return shade
 
 
-def _heat_table(names: list[str], tasks: list[str], values: np.ndarray) -> pl.DataFrame:
+def _heat_table(names: list[str], tasks: list[str], values: Values) -> pl.DataFrame:
     table = pl.DataFrame({"backbone": names})
     columns = {
         task: [None if np.isnan(v) else float(v) for v in values[:, k]] for k, task in enumerate(tasks)

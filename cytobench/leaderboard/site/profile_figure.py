@@ -36,9 +36,12 @@ def profile_figure(board: Board, backbone: str) -> Drawing | None:
     unique = dict(zip(labels, handles, strict=True))
     figure.legend(unique.values(), unique.keys(), loc="lower center", ncols=3, frameon=False)
     figure.tight_layout(rect=(0, 0.3 / figure.get_figheight(), 1, 1))
-    words = f"Scores of {backbone} on {len(mine)} tasks with 95 % intervals, beside the best null model and the best other backbone."
-    schema = {"task": pl.String, "probe": pl.String, "metric": pl.String}
-    schema |= dict.fromkeys(("value", "low", "high", "best_null", "best_other"), pl.Float64)
+    words = (
+        f"Scores of {backbone} on {len(mine)} tasks with 95 % intervals, beside the best null model and the "
+        "best other backbone."
+    )
+    texts, numbers = ("task", "probe", "metric"), ("value", "low", "high", "best_null", "best_other")
+    schema = {**dict.fromkeys(texts, pl.String()), **dict.fromkeys(numbers, pl.Float64())}
     data = pl.DataFrame(table, schema=schema, orient="row")
     return finish(figure, f"{file_stem('backbone', backbone)}-profile", "Scores by task", words, data)
 
@@ -67,6 +70,6 @@ def _line(axis: Axes, board: Board, row: Row, place: int) -> list[object]:
     if row.low is not None and row.high is not None:
         axis.plot([row.low, row.high], [place, place], color="C0", lw=1.8, solid_capstyle="butt")
     axis.scatter(
-        row.value, place, s=36, marker="D", color="C0", zorder=3, label="this backbone, 95 % interval"
+        row.value or 0.0, place, s=36, marker="D", color="C0", zorder=3, label="this backbone, 95 % interval"
     )
     return [row.task, probe_of(row.column), row.metric, row.value, row.low, row.high, null, other]

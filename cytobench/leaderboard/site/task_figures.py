@@ -6,24 +6,27 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from cytobench.evaluation.results import RunResult
 from cytobench.leaderboard.looks import looks
 from cytobench.leaderboard.rows import Row
 from cytobench.leaderboard.site.board import metric_of, probe_of
-from cytobench.leaderboard.site.drawing import PALE, Drawing, finish
+from cytobench.leaderboard.site.drawing import PALE, PAPER, Drawing, finish
 from cytobench.leaderboard.site.names import file_stem, short
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_MATRICES, _FEWEST = 6, 5
+Shares = npt.NDArray[np.float64]
+
+_MATRICES, _FEWEST, _LIGHT_FROM = 6, 5, 0.55
 _DARK, _BRIGHT = "#0b0b0b", "#ffffff"
 
 
 def scores_figure(rows: Sequence[Row], order: Sequence[str], task: str) -> Drawing | None:
-    """Draw a panel a probe: scores with 95 % intervals; filled markers are tuned runs, hollow ones are not."""
+    """Draw a panel a probe: scores with 95 % intervals; filled markers are tuned runs, hollow ones not."""
     shown = [row for row in rows if row.value is not None]
     if not shown:
         return None
@@ -60,7 +63,9 @@ def _forest(axis: Axes, rows: Sequence[Row], order: Sequence[str]) -> None:
         if row.low is not None and row.high is not None:
             axis.plot([row.low, row.high], [y, y], color=colour, lw=1.6, solid_capstyle="butt")
         face = colour if row.tuned else axis.get_facecolor()
-        axis.scatter(row.value, y, s=26, marker="D", color=face, edgecolors=colour, linewidths=1.3, zorder=3)
+        axis.scatter(
+            row.value or 0.0, y, s=26, marker="D", color=face, edgecolors=colour, linewidths=1.3, zorder=3
+        )
     axis.set_yticks(range(len(order)), [short(name) for name in order])
     axis.set_ylim(len(order) - 0.5, -0.5)
 
@@ -71,44 +76,21 @@ def _scores(rows: Sequence[Row]) -> pl.DataFrame:
 
 
 def confusion_figure(runs: Sequence[RunResult], task: str) -> Drawing | None:
-    """Draw the confusion of the best runs, a panel a backbone: shares of each true class, recall as number."""
+    """Draw the confusion of the best runs, a panel a backbone: shares of true classes, recall in figures."""
     shown = [run for run in runs if run.confusion][:_MATRICES]
     if not shown:
         return None
-    import seaborn as sns
     from matplotlib.figure import Figure
 
-    classes = [one.name for one in shown[0].classes]
-    side = max(1.6, 0.22 * len(classes))
+    classes = [short(one.name, 18) for one in shown[0].classes]
+    side = max(1.3, 0.22 * len(classes))
     columns = min(3, len(shown))
     lines = -(-len(shown) // columns)
     figure = Figure(figsize=(1.6 + (side + 0.35) * columns, 1.3 + (side + 0.45) * lines))
     axes = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True)
     for axis, run in zip(axes.flat, shown, strict=False):
-        shares = shares_of(run.confusion)
-        sns.heatmap(
-            shares, ax=axis, vmin=0, vmax=1, cmap="cividis", cbar=False, linewidths=0.4, linecolor=_BRIGHT
-        )
-        for k in range(len(classes)):
-            if not np.isnan(shares[k, k]):
-                ink = _DARK if shares[k, k] > 0.55 else _BRIGHT
-                axis.text(
-                    k + 0.5,
-                    k + 0.5,
-                    f"{100 * shares[k, k]:.0f}",
-                    ha="center",
-                    va="center",
-                    color=ink,
-                    fontsize=6,
-                )
+        _matrix(axis, shares_of(run.confusion), classes)
         axis.set_title(short(run.backbone, 22), loc="left", fontsize=8, weight="bold")
-        axis.set_yticks(
-            np.arange(len(classes)) + 0.5, [short(name, 18) for name in classes], rotation=0, fontsize=7
-        )
-        axis.set_xticks(
-            np.arange(len(classes)) + 0.5, [short(name, 18) for name in classes], rotation=90, fontsize=7
-        )
-        axis.grid(visible=False)
     for axis in axes.flat[len(shown) :]:
         axis.set_visible(False)
     figure.supylabel("true class", fontsize=8)
@@ -122,11 +104,29 @@ def confusion_figure(runs: Sequence[RunResult], task: str) -> Drawing | None:
     return finish(figure, name, "Confusion of the best backbones", words, confusion_table(runs))
 
 
-def shares_of(confusion: Sequence[Sequence[int]]) -> np.ndarray:
+def _matrix(axis: Axes, shares: Shares, classes: Sequence[str]) -> None:
+    import seaborn as sns
+
+    sns.heatmap(shares, ax=axis, vmin=0, vmax=1, cmap="cividis", cbar=False, linewidths=0.4, linecolor=PAPER)
+    size = 6 if len(classes) > 6 else 8
+    for k, recall in enumerate(np.diagonal(shares)):
+        if not np.isnan(recall):
+            ink = _DARK if recall > _LIGHT_FROM else _BRIGHT
+            axis.text(
+                k + 0.5, k + 0.5, f"{100 * recall:.0f}", ha="center", va="center", color=ink, fontsize=size
+            )
+    places = np.arange(len(classes)) + 0.5
+    axis.set_yticks(places, list(classes), rotation=0, fontsize=7)
+    axis.set_xticks(places, list(classes), rotation=90, fontsize=7)
+    axis.grid(visible=False)
+
+
+def shares_of(confusion: Sequence[Sequence[int]]) -> Shares:
     """Return a confusion matrix as shares of each true class, float64 [K, K]; NaN where a class is empty."""
     counts = np.asarray(confusion, dtype=np.float64)
     totals = counts.sum(axis=1, keepdims=True)
-    return np.divide(counts, totals, out=np.full_like(counts, np.nan), where=totals > 0)
+    shares: Shares = np.divide(counts, totals, out=np.full_like(counts, np.nan), where=totals > 0)
+    return shares
 
 
 def confusion_table(runs: Sequence[RunResult]) -> pl.DataFrame:
@@ -168,7 +168,7 @@ def reliability_figure(runs: Sequence[RunResult], task: str) -> Drawing | None:
     figure.legend(loc="center right", frameon=False, fontsize=7)
     figure.tight_layout(rect=(0, 0, 0.72, 1))
     words = (
-        f"Reliability of {len(shown)} backbones: below the diagonal predictions are surer than they are right. "
+        f"Reliability of {len(shown)} backbones: below the diagonal they are surer than they are right. "
         f"Points stand for {_FEWEST} predictions or more."
     )
     return finish(
