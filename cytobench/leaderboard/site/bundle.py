@@ -76,7 +76,8 @@ def _csv(table: pl.DataFrame) -> bytes:
 
 
 def _json(table: pl.DataFrame) -> bytes:
-    known = [{key: one for key, one in row.items() if one is not None} for row in table.to_dicts()]
+    rounded = table.with_columns(pl.selectors.float().round(6))
+    known = [{key: one for key, one in row.items() if one is not None} for row in rounded.to_dicts()]
     lines = [json.dumps(row, ensure_ascii=False) for row in known]
     return ("[\n" + ",\n".join(lines) + "\n]\n").encode("utf-8", "replace")
 

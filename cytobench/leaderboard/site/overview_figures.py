@@ -13,6 +13,7 @@ from cytobench.leaderboard.figures import draw_critical_difference
 from cytobench.leaderboard.rows import Row
 from cytobench.leaderboard.site.board import Board, metric_of, probe_of
 from cytobench.leaderboard.site.drawing import INK, PAPER, Drawing, finish
+from cytobench.leaderboard.site.marks import Mark, forest
 from cytobench.leaderboard.site.names import short
 from cytobench.leaderboard.uncertainty import Standing
 
@@ -30,10 +31,9 @@ def standings_figure(standings: Sequence[Standing]) -> Drawing:
 
     figure = Figure(figsize=(8.0, 0.9 + 0.3 * len(standings)))
     axis = figure.subplots()
-    for place, one in enumerate(standings):
-        axis.plot([one.low, one.high], [place, place], color="C0", lw=2.2, solid_capstyle="butt")
-        face = "C0" if one.tied else axis.get_facecolor()
-        axis.scatter(one.rank, place, s=46, marker="D", color=face, edgecolors="C0", linewidths=1.6, zorder=3)
+    places = [(one, Mark(one.rank, one.low, one.high, place)) for place, one in enumerate(standings)]
+    for tied in (True, False):
+        forest(axis, [mark for one, mark in places if one.tied == tied], "C0", filled=tied, size=46)
     axis.set_yticks(range(len(standings)), [short(one.backbone) for one in standings])
     axis.set_ylim(len(standings) - 0.5, -0.5)
     axis.set_xlabel("mean rank (1 is best) with 95 % interval; filled: may be first")
@@ -132,6 +132,8 @@ def _paint(axis: Axes, values: Values, kind: str, texts: list[list[str]]) -> Non
         values,
         ax=axis,
         mask=np.isnan(values),
+        xticklabels=False,
+        yticklabels=False,
         linewidths=0.6,
         linecolor=PAPER,
         cbar_kws={"label": label},

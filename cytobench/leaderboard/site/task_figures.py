@@ -14,6 +14,7 @@ from cytobench.leaderboard.looks import looks
 from cytobench.leaderboard.rows import Row
 from cytobench.leaderboard.site.board import metric_of, probe_of
 from cytobench.leaderboard.site.drawing import PALE, PAPER, Drawing, finish
+from cytobench.leaderboard.site.marks import Mark, forest
 from cytobench.leaderboard.site.names import file_stem, short
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def scores_figure(rows: Sequence[Row], order: Sequence[str], task: str) -> Drawi
     axes = figure.subplots(1, len(probes), squeeze=False, sharey=True)[0]
     for axis, probe in zip(axes, probes, strict=True):
         mine = [row for row in shown if row.probe == probe]
-        _forest(axis, mine, order)
+        _panel(axis, mine, order)
         axis.set_title(short(probe, 24), loc="left", weight="bold")
         axis.set_xlabel(metric_of(mine[0].metric))
     marks = [
@@ -55,17 +56,15 @@ def scores_figure(rows: Sequence[Row], order: Sequence[str], task: str) -> Drawi
     return finish(figure, f"{file_stem('task', task)}-scores", "Scores with intervals", words, _scores(shown))
 
 
-def _forest(axis: Axes, rows: Sequence[Row], order: Sequence[str]) -> None:
+def _panel(axis: Axes, rows: Sequence[Row], order: Sequence[str]) -> None:
     both = len({row.tuned for row in rows}) > 1
-    for row in rows:
-        colour = "C0" if row.tuned else "C1"
-        y = order.index(row.backbone) + (0.17 if both and not row.tuned else -0.17 if both else 0.0)
-        if row.low is not None and row.high is not None:
-            axis.plot([row.low, row.high], [y, y], color=colour, lw=1.6, solid_capstyle="butt")
-        face = colour if row.tuned else axis.get_facecolor()
-        axis.scatter(
-            row.value or 0.0, y, s=26, marker="D", color=face, edgecolors=colour, linewidths=1.3, zorder=3
-        )
+    for tuned, colour, shift in ((True, "C0", -0.17), (False, "C1", 0.17)):
+        mine = [
+            Mark(row.value or 0.0, row.low, row.high, order.index(row.backbone) + shift * both)
+            for row in rows
+            if row.tuned == tuned
+        ]
+        forest(axis, mine, colour, filled=tuned, size=26)
     axis.set_yticks(range(len(order)), [short(name) for name in order])
     axis.set_ylim(len(order) - 0.5, -0.5)
 
@@ -107,7 +106,8 @@ def confusion_figure(runs: Sequence[RunResult], task: str) -> Drawing | None:
 def _matrix(axis: Axes, shares: Shares, classes: Sequence[str]) -> None:
     import seaborn as sns
 
-    sns.heatmap(shares, ax=axis, vmin=0, vmax=1, cmap="cividis", cbar=False, linewidths=0.4, linecolor=PAPER)
+    look = {"cmap": "cividis", "cbar": False, "linewidths": 0.4, "linecolor": PAPER}
+    sns.heatmap(shares, ax=axis, xticklabels=False, yticklabels=False, vmin=0, vmax=1, **look)
     size = 6 if len(classes) > 6 else 8
     for k, recall in enumerate(np.diagonal(shares)):
         if not np.isnan(recall):
