@@ -114,6 +114,7 @@ class _Made:
 
 
 def _write_site(made: _Made, folder: Path, reporter: ConsoleReporter) -> None:
+    from cytobench.evaluation.cores import available
     from cytobench.leaderboard.site.build import board_of, build
     from cytobench.leaderboard.site.examples import Source
     from cytobench.leaderboard.site.folder import put_in_place
@@ -129,7 +130,7 @@ def _write_site(made: _Made, folder: Path, reporter: ConsoleReporter) -> None:
         command=shlex.join(["cytobench", "leaderboard", Path(made.name).stem, "--site", folder.name]),
         reporter=reporter,
     )
-    content = build(board, reporter)
+    content = build(board, reporter, workers=available())
     size = put_in_place(content, folder)
     pages = sum(name.endswith(".html") for name in content)
     reporter.say(

@@ -17,6 +17,7 @@ from cytobench.leaderboard.site.examples import Gallery, Source, gallery_of
 from cytobench.leaderboard.site.index_page import add_index, backbone_page_name
 from cytobench.leaderboard.site.stored_curves import curves_of
 from cytobench.leaderboard.site.task_page import add_task
+from cytobench.leaderboard.site.workers import Page, made
 from cytobench.leaderboard.table import Layout
 from cytobench.leaderboard.uncertainty import Judged
 from cytobench.progress import Reporter
@@ -60,36 +61,47 @@ def board_of(
     return replace(board, curves=curves, galleries=galleries)
 
 
-def build(board: Board, reporter: Reporter) -> dict[str, bytes]:
-    """Return the content of every file of the site, by its path in the folder."""
-    shared = {
+def build(board: Board, reporter: Reporter, *, workers: int = 1) -> dict[str, bytes]:
+    """Return the content of every file of the site, by its path in the folder, drawn by so many processes."""
+    pages: list[Page] = [("index", ""), *(("task", task) for task in board.tasks)]
+    pages += [("backbone", name) for name in board.backbones]
+    whole = Bundle(_shared(board))
+    with reporter.task("drawing the site", len(pages)) as step:
+        for page, bundle in zip(pages, made(board, pages, make_page, workers), strict=True):
+            whole.take(bundle)
+            step.advance(1, page[1])
+    whole.page("how-to-read.html", "read.html", {"title": "How to read this", "here": "read"})
+    sections = [
+        {"title": title, "lines": [{"what": what, "files": files} for what, files in lines.items()]}
+        for title, lines in whole.downloads.items()
+    ]
+    context = {"title": "Downloads", "here": "downloads", "sections": sections}
+    whole.page("downloads.html", "downloads.html", context)
+    return whole.content
+
+
+def make_page(board: Board, page: Page) -> Bundle:
+    """Return one page with its files."""
+    kind, name = page
+    bundle = Bundle(_shared(board))
+    with style():
+        if kind == "index":
+            add_index(board, bundle)
+        elif kind == "task":
+            add_task(board, name, bundle)
+        else:
+            add_backbone(board, name, bundle)
+    return bundle
+
+
+def _shared(board: Board) -> dict[str, object]:
+    """Return what every page is told."""
+    return {
         "site_title": board.title,
         "command": board.command,
         "version": board.version,
         "backbone_pages": {name: backbone_page_name(name) for name in board.backbones},
     }
-    bundle = Bundle(shared)
-    total = 2 + len(board.tasks) + len(board.backbones)
-    with style(), reporter.task("drawing the site", total) as step:
-        add_index(board, bundle)
-        step.advance(1)
-        for task in board.tasks:
-            step.advance(0, task)
-            add_task(board, task, bundle)
-            step.advance(1)
-        for name in board.backbones:
-            step.advance(0, name)
-            add_backbone(board, name, bundle)
-            step.advance(1)
-        bundle.page("how-to-read.html", "read.html", {"title": "How to read this", "here": "read"})
-        sections = [
-            {"title": title, "lines": [{"what": what, "files": files} for what, files in lines.items()]}
-            for title, lines in bundle.downloads.items()
-        ]
-        context = {"title": "Downloads", "here": "downloads", "sections": sections}
-        bundle.page("downloads.html", "downloads.html", context)
-        step.advance(1)
-    return bundle.content
 
 
 def _galleries(board: Board, source: Source, reporter: Reporter) -> dict[str, Gallery]:

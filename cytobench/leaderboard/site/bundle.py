@@ -64,6 +64,13 @@ class Bundle:
         """Keep a text file and return it."""
         return self._keep(section, what, name, label, text.encode("utf-8", "replace"))
 
+    def take(self, other: Bundle) -> None:
+        """Add all that another bundle holds."""
+        self.content.update(other.content)
+        for section, lines in other.downloads.items():
+            for what, files in lines.items():
+                self.downloads.setdefault(section, {}).setdefault(what, []).extend(files)
+
     def _keep(self, section: str, what: str, name: str, label: str, content: bytes) -> File:
         self.content[f"{FILES}/{name}"] = content
         made = File(name, label, _size(len(content)))

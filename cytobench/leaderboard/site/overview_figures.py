@@ -140,6 +140,7 @@ def _paint(axis: Axes, values: Values, kind: str, texts: list[list[str]]) -> Non
         **look,
     )
     axis.grid(visible=False)
+    axis.collections[0].set_clip_on(False)
     shade = _shader(axis, values)
     for line, words in enumerate(texts):
         for column, word in enumerate(words):

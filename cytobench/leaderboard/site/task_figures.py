@@ -119,6 +119,7 @@ def _matrix(axis: Axes, shares: Shares, classes: Sequence[str]) -> None:
     axis.set_yticks(places, list(classes), rotation=0, fontsize=7)
     axis.set_xticks(places, list(classes), rotation=90, fontsize=7)
     axis.grid(visible=False)
+    axis.collections[0].set_clip_on(False)
 
 
 def shares_of(confusion: Sequence[Sequence[int]]) -> Shares:
