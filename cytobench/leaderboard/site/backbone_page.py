@@ -33,7 +33,8 @@ def add_backbone(board: Board, name: str, bundle: Bundle) -> None:
     files = []
     if drawing is not None:
         bundle.drawing(drawing, section, drawing.title)
-        files = bundle.table(tidy(rows), file_stem("backbone", name), section, "Scores")
+        # The whole leaderboard has these lines in the other formats too.
+        files = [bundle.csv(tidy(rows), file_stem("backbone", name), section, "Scores")]
     scored = [row for row in rows if row.value is not None]
     bundle.page(
         backbone_page_name(name),

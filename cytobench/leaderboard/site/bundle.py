@@ -60,6 +60,10 @@ class Bundle:
             self._keep(section, what, f"{stem}.parquet", "Parquet", parquet.getvalue()),
         ]
 
+    def csv(self, table: pl.DataFrame, stem: str, section: str, what: str) -> File:
+        """Keep a table as CSV alone, and return the file."""
+        return self._keep(section, what, f"{stem}.csv", "CSV", _csv(table))
+
     def text(self, text: str, name: str, label: str, section: str, what: str) -> File:
         """Keep a text file and return it."""
         return self._keep(section, what, name, label, text.encode("utf-8", "replace"))
