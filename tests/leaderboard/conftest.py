@@ -26,8 +26,14 @@ def toy_board(tmp_path_factory: pytest.TempPathFactory) -> Board:
 
 
 @pytest.fixture(scope="session")
-def toy_site(toy_board: Board, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of that board's site."""
+def toy_content(toy_board: Board) -> dict[str, bytes]:
+    """The files of that board's site."""
+    return build(toy_board, SilentReporter())
+
+
+@pytest.fixture(scope="session")
+def toy_site(toy_content: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of that site."""
     folder = tmp_path_factory.mktemp("site") / "public"
-    put_in_place(build(toy_board, SilentReporter()), folder)
+    put_in_place(toy_content, folder)
     return folder

@@ -35,7 +35,7 @@ UPWARDS = "../../../x"
 LONG = "n" * 300
 BACKWARDS = "\u202egnihtemos\u202c \u200f"
 HOSTILE = (SCRIPT, QUOTES, UPWARDS, LONG, BACKWARDS)
-"""Names that no card file may have, but a plugin's own code could give: a page must bear them all the same."""
+"""Names that no card file may have, but a plugin's code could give: a page must bear them all the same."""
 CLASSES = ("benign", "</td><img src=x onerror=window.hacked=3>", "$x^2$ & co")
 GROUPS, EACH, FOLDS = 24, 10, 3
 SKILLS = {"good": 0.9, "alike": 0.895, "poor": 0.55, "majority": 0.34, SCRIPT: 0.7}
@@ -144,7 +144,9 @@ def store(home: Path, card: TaskCard, name: str, skill: float, probe: str, *, tu
         seconds={"encode": 2.0},
         warnings=[],
     )
-    table = predictions_table([f"{i:04d}" for i in range(n)], [f"p{g:02d}" for g in group], CLASSES, predictions)
+    table = predictions_table(
+        [f"{i:04d}" for i in range(n)], [f"p{g:02d}" for g in group], CLASSES, predictions
+    )
     return ledger.save_run(home, RunRecord(result, table))
 
 

@@ -22,6 +22,7 @@ from cytobench.leaderboard.site.names import file_stem, printable, short
 from cytobench.leaderboard.site.workers import made
 from cytobench.progress import SilentReporter
 from tests.leaderboard import stored_board as toys
+from tests.leaderboard.conftest import ABSENT
 
 
 class Reader(HTMLParser):
@@ -56,7 +57,9 @@ def test_there_is_a_page_for_every_task_and_backbone(toy_board: Board, pages: di
     assert len(wanted) == 3 + len(toy_board.tasks) + len(toy_board.backbones)
 
 
-def test_every_link_leads_to_a_file_of_the_site_or_to_the_web(toy_site: Path, pages: dict[str, Reader]) -> None:
+def test_every_link_leads_to_a_file_of_the_site_or_to_the_web(
+    toy_site: Path, pages: dict[str, Reader]
+) -> None:
     for name, page in pages.items():
         assert page.links(), name
         for link in page.links():
@@ -100,12 +103,11 @@ def test_hostile_words_are_text_on_every_page(pages: dict[str, Reader]) -> None:
         assert hostile in index.text
 
 
-def test_hostile_names_become_file_names_that_stay_in_the_folder(toy_board: Board) -> None:
-    content = build(toy_board, SilentReporter())
-    for name in content:
+def test_hostile_names_become_file_names_that_stay_in_the_folder(toy_content: dict[str, bytes]) -> None:
+    for name in toy_content:
         assert re.fullmatch(r"(files/)?[a-z0-9._-]{1,120}", name), name
         assert ".." not in name.split("/")
-    assert len({name.lower() for name in content}) == len(content)
+    assert len({name.lower() for name in toy_content}) == len(toy_content)
 
 
 @pytest.mark.parametrize("name", [*toys.HOSTILE, "", ".", "..", "CON", "a/b", "Ünï", "\ud800"])
@@ -224,11 +226,10 @@ def test_a_backbone_that_did_not_run_has_a_page_that_says_so(pages: dict[str, Re
 
 
 def test_pages_are_the_same_whether_one_process_draws_or_two(toy_board: Board) -> None:
-    names = [("backbone", name) for name in (*toy_board.backbones, *toy_board.backbones)]
+    names = [("backbone", name) for name in (*ABSENT, *ABSENT, *ABSENT, "good")]
     alone = [one.content for one in made(toy_board, names, make_page, 1)]
     shared = [one.content for one in made(toy_board, names, make_page, 2)]
     assert alone == shared
-    assert len(names) > 12
 
 
 def test_a_board_without_any_run_still_has_a_site(tmp_path: Path) -> None:
@@ -246,7 +247,9 @@ def test_reasons_of_failures_stand_on_the_pages(tmp_path: Path) -> None:
     cards = toys.cards(("task-0",), ("good", "majority"))
     why = f"the file is broken {toys.SCRIPT}"
     for probe, tuned in (("knn", False), ("linear", True)):
-        record_failure(tmp_path, Failure(task="task-0", backbone="good", probe=probe, tuned=tuned, reason=why))
+        record_failure(
+            tmp_path, Failure(task="task-0", backbone="good", probe=probe, tuned=tuned, reason=why)
+        )
     content = build(toys.gathered(tmp_path, cards), SilentReporter())
     for page in ("index.html", task_page_name("task-0"), backbone_page_name("good")):
         assert why in Reader(content[page].decode()).text

@@ -96,7 +96,7 @@ def _drawings(board: Board) -> dict[str, Drawing | None]:
     cost = None
     if points:
         what = "mean rank, 95 % interval (1 is best)"
-        cost = cost_figure(points, board.costs, name="cost", what=what, lower_is_better=True)
+        cost = cost_figure(points, board.costs, name="accuracy-against-cost", what=what, lower_is_better=True)
     return {
         "standings": standings_figure(standings) if standings else None,
         "heat-map-score": heat_map(board, "score"),
