@@ -56,7 +56,7 @@ def backbone(name: str, **changes: Any) -> BackboneCard:
     base = BackboneCard(
         name="x",
         title=f"Title of {name[:40]}",
-        loader="null" if null else "handcrafted",
+        loader="null" if null else "their.own:build",
         weights="none" if null else "https://example.org/w.pth",
         dim=0 if null else 8,
         domain="none" if null else "cytology",

@@ -52,16 +52,24 @@ def test_a_page_is_silent_keeps_to_itself_and_fits(
     assert opened.requests
     assert not opened.asked_elsewhere()
     assert opened.overflow() == 0
+    for words in ("h1", "main p", "nav a", "main h2, main li"):
+        box = opened.page.locator(words).first.bounding_box()
+        assert box is not None, words
+        assert box["width"] > 20, words
+        assert box["height"] > 12, words
     assert opened.page.evaluate("window.hacked") is None
 
 
 def test_links_between_pages_work_under_hostile_names(toy_site: Path, open_page: OpenPage) -> None:
     opened = open_page(toy_site / "index.html")
-    opened.page.click(f'#tasks ~ .scroll a[href="{task_page_name(toys.UPWARDS)}"]')
-    assert opened.page.inner_text("h1") == toys.UPWARDS
-    opened.page.click(f'table a[href="{backbone_page_name(toys.SCRIPT)}"]')
+    opened.page.press(f'#tasks ~ .scroll a[href="{task_page_name(toys.UPWARDS)}"]', "Enter")
+    opened.page.wait_for_selector(f"h1:has-text('{toys.UPWARDS}')")
+    opened.page.wait_for_selector("table.scores")
+    opened.page.press(f'table a[href="{backbone_page_name(toys.SCRIPT)}"]', "Enter")
+    opened.page.wait_for_selector("#licence")
     assert opened.page.inner_text("h1") == toys.SCRIPT
     opened.page.click("nav a.brand")
+    opened.page.wait_for_selector("#board")
     assert opened.page.inner_text("h1") == f"Toys {toys.SCRIPT}"
     assert not opened.complaints
 
