@@ -82,6 +82,10 @@ def leaderboard(
     reporter = ConsoleReporter()
     stored = StoredRuns(where.home, reporter)
     found = rows_of_card(card, backbones=backbones, tasks=tasks, stored=stored)
+    if site is not None:
+        from cytobench.leaderboard.site.places import anonymous
+
+        found = anonymous(found, (where.home, *where.data))
     judged = judge(found, where.home, reporter)
     rows, nulls = judged.rows, frozenset(b for b, one in backbones.items() if is_null(one))
     layout = lay_out(card.title, judged, list(tasks.values()), nulls, remarks=(card.notes, note))

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+_RANKS_LABELLED = 14
 _HEIGHT_PER_BACKBONE, _LEGEND_HEIGHT = 0.32, 0.35  # inches
 
 
@@ -139,7 +140,7 @@ def draw_critical_difference(
         rank, name = float(cliques.ranks[one]), called(names[one])
         axis.plot([rank, rank, edge], [0, depth, depth], color=rcParams["axes.edgecolor"], lw=0.9, zorder=1)
         text = f"{name}  {rank:.2f}" if left else f"{rank:.2f}  {name}"
-        axis.text(edge, depth, f" {text} ", ha="right" if left else "left", va="center")
+        axis.text(edge, depth, f" {text} ", ha="right" if left else "left", va="center", fontsize=8)
     for place, group in enumerate(cliques.groups):
         ranks = cliques.ranks[list(group)]
         depth, reach = -0.16 - 0.22 * place, 0.006 * (high - 1)
@@ -159,7 +160,8 @@ def _draw_rank_axis(axis: Axes, count: int) -> None:
     axis.plot([1, count], [0, 0], color=ink, lw=1)
     for rank in range(1, count + 1):
         axis.plot([rank, rank], [0, 0.08], color=ink, lw=1)
-        axis.text(rank, 0.12, str(rank), ha="center", va="bottom")
+        if count <= _RANKS_LABELLED or rank % 2:
+            axis.text(rank, 0.12, str(rank), ha="center", va="bottom")
 
 
 def _over_tasks(rows: Sequence[Row]) -> tuple[list[str], npt.NDArray[np.float64]]:

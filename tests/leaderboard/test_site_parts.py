@@ -22,6 +22,7 @@ from cytobench.leaderboard.site.curve_figures import curve_figures
 from cytobench.leaderboard.site.drawing import INK, Drawing, style
 from cytobench.leaderboard.site.examples import Source, gallery_of, queries_of
 from cytobench.leaderboard.site.index_page import task_page_name
+from cytobench.leaderboard.site.places import anonymous
 from cytobench.leaderboard.site.stored_curves import curves_of
 from cytobench.leaderboard.site.task_figures import shares_of
 from cytobench.progress import SilentReporter
@@ -225,6 +226,15 @@ def test_examples_are_not_shown_without_images_licence_or_the_same_cells(
     empty = gallery_of(card, runs, Source(tmp_path / "empty", (root,)), reporter)
     assert not empty.strips
     assert empty.remark
+
+
+def test_reasons_on_a_site_name_no_folder_of_the_machine_that_made_it(tmp_path: Path) -> None:
+    row = _row(
+        "knn", value=None, status="not run", reason=f"Not in {tmp_path}/data or {Path.home()}/x; see -h."
+    )
+    (seen,) = anonymous([row], (tmp_path, tmp_path / "data"))
+    assert seen.reason == "Not in data or ~/x; see -h."
+    assert anonymous([_row("knn")], (Path("/"),)) == [_row("knn")]
 
 
 def test_queries_are_of_different_classes_and_the_same_each_time() -> None:

@@ -15,6 +15,7 @@ from cytobench.leaderboard.site.cost import costs_of
 from cytobench.leaderboard.site.drawing import style
 from cytobench.leaderboard.site.examples import Gallery, Source, gallery_of
 from cytobench.leaderboard.site.index_page import add_index, backbone_page_name
+from cytobench.leaderboard.site.places import without_places
 from cytobench.leaderboard.site.stored_curves import curves_of
 from cytobench.leaderboard.site.task_page import add_task
 from cytobench.leaderboard.site.workers import Page, made
@@ -114,6 +115,8 @@ def _galleries(board: Board, source: Source, reporter: Reporter) -> dict[str, Ga
             learnt = next((row for row in best if not row.null), None)
             order = ([learnt] if learnt else []) + [row for row in best if row is not learnt]
             runs = [run for row in order if (run := board.run_of(row)) is not None and run.space_id]
-            found[task] = gallery_of(card, runs, source, reporter)
+            gallery = gallery_of(card, runs, source, reporter)
+            remark = without_places(gallery.remark, (source.home, *source.data))
+            found[task] = replace(gallery, remark=remark)
             step.advance(1)
     return found

@@ -28,6 +28,7 @@ _DARK, _BRIGHT = "#0b0b0b", "#ffffff"
 def standings_figure(standings: Sequence[Standing]) -> Drawing:
     """Draw each backbone's mean rank with its interval; filled diamonds may be first."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(8.0, 0.9 + 0.3 * len(standings)))
     axis = figure.subplots()
@@ -36,6 +37,7 @@ def standings_figure(standings: Sequence[Standing]) -> Drawing:
         forest(axis, [mark for one, mark in places if one.tied == tied], "C0", filled=tied, size=46)
     axis.set_yticks(range(len(standings)), [short(one.backbone) for one in standings])
     axis.set_ylim(len(standings) - 0.5, -0.5)
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.set_xlabel("mean rank (1 is best) with 95 % interval; filled: may be first")
     figure.tight_layout()
     first = [one.backbone for one in standings if one.tied]
