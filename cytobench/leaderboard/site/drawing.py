@@ -22,13 +22,9 @@ if TYPE_CHECKING:
 
 INK, PALE, LINE, PAPER = "#262626", "#5a636f", "#cccccc", "#fefefe"
 """Colours of text, remarks, grids and ground; inside a page they follow its theme."""
-_THEME = {
-    INK: "currentColor",
-    PALE: "var(--pale)",
-    LINE: "var(--line)",
-    PAPER: "none",
-    "#0173b2": "var(--accent)",  # the palette's first colour, too dark on dark paper
-}
+_THEME = {INK: "currentColor", PAPER: "none"}
+_VARIABLES = {PALE: "pale", LINE: "line", "#0173b2": "accent"}
+"""The last is the palette's first colour, which is too dark on dark paper."""
 _FONTS = "'DejaVu Sans', Arial, sans-serif"
 _DPI = 120
 
@@ -51,8 +47,9 @@ class Drawing:
     def inline(self) -> Markup:
         """The SVG for a page: named, described, in the theme's colours, with ids of its own."""
         body = self.svg[self.svg.index("<svg") :]
-        for colour, themed in _THEME.items():
-            body = body.replace(f": {colour}", f": {themed}")
+        themed = _THEME | {colour: f"var(--{name})" for colour, name in _VARIABLES.items()}
+        for colour, seen in themed.items():
+            body = body.replace(f": {colour}", f": {seen}")
         body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
         body = _own_ids(body, self.name)
         label = f"{self.name}-title {self.name}-desc"
