@@ -203,6 +203,24 @@ def test_on_paper_there_are_no_controls_and_ties_are_more_than_a_colour(
     assert opened.page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
 
 
+def test_on_paper_the_table_has_one_column_a_task_unless_columns_were_chosen(
+    toy_site: Path, open_page: OpenPage
+) -> None:
+    opened = open_page(toy_site / "index.html", width=1030)
+    opened.page.emulate_media(media="print")
+    heads = opened.page.locator("#board thead th[data-probe]:visible")
+    assert heads.count() == len(TASKS)
+    assert TASKS[0] in heads.first.inner_text()
+    assert opened.overflow() == 0
+    opened.page.emulate_media(media="screen")
+    opened.page.select_option("[name=probe]", "knn")
+    opened.page.emulate_media(media="print")
+    assert heads.count() == len(TASKS)
+    assert "knn" in heads.first.inner_text()
+    cells = "[...document.querySelectorAll('#board tbody tr:not([hidden])')].map(r => r.cells.length)"
+    assert set(opened.page.evaluate(cells)) == {2 + 2 * len(TASKS)}
+
+
 def test_a_reader_of_screens_is_told_names_of_figures_and_scrolling_regions(
     toy_site: Path, open_page: OpenPage
 ) -> None:

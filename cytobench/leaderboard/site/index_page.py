@@ -21,6 +21,7 @@ from cytobench.leaderboard.site.overview_figures import (
     standings_figure,
     standings_table,
 )
+from cytobench.leaderboard.uncertainty import Key
 
 WHOLE = "The whole leaderboard"
 _NO_CD = (
@@ -77,6 +78,7 @@ def add_index(board: Board, bundle: Bundle) -> None:
             "probes": list(dict.fromkeys(key[1] for key in board.columns)),
             "tasks": _tasks(board),
             "lines": lines,
+            "asides": ["" if key == board.main[key[0]] else "aside" for key in _abreast(board)],
             "marks": marks_of(shown),
             "notes": board.layout.notes,
             "board_files": _board_files(board, bundle),
@@ -145,6 +147,7 @@ def _tasks(board: Board) -> list[dict[str, Any]]:
                 "tuned": key[2],
                 "short": probe_of(key),
                 "main": key[1] == board.main[name][1],
+                "speaks": key == board.main[name],
                 "ranked": any(row.ranked for row in mine if row.column == key),
                 "at": next(at),
             }
@@ -175,10 +178,14 @@ def _tells(board: Board, task: str) -> str:
     return "no: not discriminative here" if False in facts else "not known"
 
 
+def _abreast(board: Board) -> list[Key]:
+    """Return the columns in the order of the table: those of one task beside each other."""
+    return [key for task in board.tasks for key in board.columns if key[0] == task]
+
+
 def _line(board: Board, name: str) -> dict[str, Any]:
     card = board.backbones[name]
-    keys = [key for task in board.tasks for key in board.columns if key[0] == task]
-    rows = [board.by_place.get((name, key)) for key in keys]
+    rows = [board.by_place.get((name, key)) for key in _abreast(board)]
     scored = any(row is not None and row.value is not None for row in rows)
     return {
         "name": name,

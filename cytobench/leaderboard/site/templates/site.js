@@ -89,6 +89,8 @@
   };
   const update = () => {
     board.dataset.show = wanted("show").value;
+    const chosen = ["probe", "tuning", "task"].some((name) => wanted(name).selectedIndex > 0);
+    board.dataset.paper = chosen ? "all" : "main";
     const columns = showColumns(), rows = showRows();
     const text = `${rows} of ${board.tBodies[0].rows.length} backbones, ${columns} of ${heads.length} columns shown`;
     document.getElementById("count").textContent = text;
