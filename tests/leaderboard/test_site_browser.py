@@ -178,6 +178,20 @@ def test_without_javascript_everything_is_there(toy_site: Path, open_page: OpenP
     assert opened.page.locator("th button").count() == 0
 
 
+@pytest.mark.parametrize("medium", ["screen", "print"])
+def test_every_figure_is_seen(toy_site: Path, open_page: OpenPage, medium: str) -> None:
+    for name in ("index.html", task_page_name(TASKS[0]), backbone_page_name("good")):
+        opened = open_page(toy_site / name)
+        opened.page.emulate_media(media=medium)
+        figures = opened.page.locator("figure.drawing svg")
+        assert figures.count() >= 1
+        for place in range(figures.count()):
+            box = figures.nth(place).bounding_box()
+            assert box is not None
+            assert box["width"] > 200
+            assert box["height"] > 100
+
+
 def test_figures_follow_the_theme(toy_site: Path, open_page: OpenPage) -> None:
     for dark in (False, True):
         opened = open_page(toy_site / "index.html", dark=dark)
