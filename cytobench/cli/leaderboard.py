@@ -79,7 +79,7 @@ def leaderboard(
     card = registry.leaderboard(name)
     backbones = {b: registry.backbone(b) for b in chosen_backbones(card, registry.backbones)}
     tasks = {column.task: registry.task(column.task) for column in card.columns}
-    reporter = ConsoleReporter()
+    reporter, counting = ConsoleReporter(), _counting(backbones) if site is not None else None
     stored = StoredRuns(where.home, reporter)
     found = rows_of_card(card, backbones=backbones, tasks=tasks, stored=stored)
     if site is not None:
@@ -89,9 +89,9 @@ def leaderboard(
     judged = judge(found, where.home, reporter)
     rows, nulls = judged.rows, frozenset(b for b, one in backbones.items() if is_null(one))
     layout = lay_out(card.title, judged, list(tasks.values()), nulls, remarks=(card.notes, note))
-    if site is not None:
+    if site is not None and counting is not None:
         made = _Made(name, layout, judged, backbones, tasks, stored, where)
-        _write_site(made, site, reporter)
+        _write_site(made, site, counting, reporter)
         if out is None:
             return
     if out is None:
@@ -117,12 +117,25 @@ class _Made:
     where: Places
 
 
-def _write_site(made: _Made, folder: Path, reporter: ConsoleReporter) -> None:
+def _counting(backbones: dict[str, BackboneCard]) -> Callable[[], dict[str, int | None]]:
+    """Begin to count parameters: torch takes seconds to be imported, which reading runs takes too."""
+    from cytobench.evaluation.cores import available
+    from cytobench.leaderboard.site.cost import parameters
+    from cytobench.leaderboard.site.workers import beside
+
+    return beside(parameters, list(backbones.values()), available())
+
+
+def _write_site(
+    made: _Made, folder: Path, counting: Callable[[], dict[str, int | None]], reporter: ConsoleReporter
+) -> None:
     from cytobench.evaluation.cores import available
     from cytobench.leaderboard.site.build import board_of, build
     from cytobench.leaderboard.site.examples import Source
     from cytobench.leaderboard.site.folder import put_in_place
 
+    with reporter.task("counting parameters", None):
+        counted = counting()
     board = board_of(
         made.name,
         made.layout,
@@ -131,6 +144,7 @@ def _write_site(made: _Made, folder: Path, reporter: ConsoleReporter) -> None:
         tasks=made.tasks,
         runs=made.stored.runs,
         source=Source(made.where.home, made.where.data),
+        counted=counted,
         command=shlex.join(["cytobench", "leaderboard", Path(made.name).stem, "--site", folder.name]),
         reporter=reporter,
     )

@@ -24,6 +24,7 @@ from cytobench.evaluation.results import (
 from cytobench.leaderboard.collect import StoredRuns, is_null, rows_of_card
 from cytobench.leaderboard.site.board import Board
 from cytobench.leaderboard.site.build import board_of
+from cytobench.leaderboard.site.cost import parameters
 from cytobench.leaderboard.site.examples import Source
 from cytobench.leaderboard.table import lay_out
 from cytobench.leaderboard.uncertainty import judge
@@ -173,6 +174,7 @@ def gathered(home: Path, made: Cards, data: tuple[Path, ...] = ()) -> Board:
         tasks=made.tasks,
         runs=stored.runs,
         source=Source(home, data),
+        counted=parameters(list(made.backbones.values())),
         command="cytobench leaderboard toys --site public",
         reporter=SilentReporter(),
     )

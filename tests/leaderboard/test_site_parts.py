@@ -17,7 +17,7 @@ from cytobench.leaderboard.rows import Row
 from cytobench.leaderboard.site.board import Board, main_columns
 from cytobench.leaderboard.site.build import build
 from cytobench.leaderboard.site.cells import plain_table, score_cell
-from cytobench.leaderboard.site.cost import as_table, costs_of
+from cytobench.leaderboard.site.cost import as_table, costs_of, parameters
 from cytobench.leaderboard.site.curve_figures import curve_figures
 from cytobench.leaderboard.site.drawing import INK, Drawing, style
 from cytobench.leaderboard.site.examples import Source, gallery_of, queries_of
@@ -25,6 +25,7 @@ from cytobench.leaderboard.site.index_page import task_page_name
 from cytobench.leaderboard.site.places import anonymous
 from cytobench.leaderboard.site.stored_curves import curves_of
 from cytobench.leaderboard.site.task_figures import shares_of
+from cytobench.leaderboard.site.workers import beside
 from cytobench.progress import SilentReporter
 from cytobench.statistics.ranks import signed_rank_p
 from tests.evaluation import toy_benchmark as toy
@@ -50,7 +51,7 @@ def test_an_open_clip_tower_is_counted_without_its_text_tower() -> None:
 def test_speed_comes_from_runs_that_used_the_encoder_and_test_every_cell(toy_board: Board) -> None:
     runs = list(toy_board.runs.values())
     n, seconds = toys.GROUPS * toys.EACH, 2.0
-    costs = costs_of([toys.backbone("good"), toys.backbone("absent")], runs)
+    costs = costs_of([toys.backbone("good"), toys.backbone("absent")], runs, {})
     assert costs["good"].rates == {"cuda": n / seconds}
     assert costs["good"].rates_text == "120/s (cuda)"
     assert costs["absent"].rates_text == "not measured"
@@ -60,13 +61,21 @@ def test_speed_comes_from_runs_that_used_the_encoder_and_test_every_cell(toy_boa
         {"split": runs[0].split.model_copy(update={"kind": "official"})},
     ):
         other = [run.model_copy(update=change) for run in runs]
-        assert costs_of([toys.backbone("good")], other)["good"].rates == {}
+        assert costs_of([toys.backbone("good")], other, {})["good"].rates == {}
     assert as_table(costs)["images_per_second_cuda"].to_list() == [n / seconds, None]
 
 
 def test_an_architecture_that_cannot_be_built_costs_not_known() -> None:
     card = toy.backbone("network", arch="vit_that_is_not")
-    assert costs_of([card], [])["network"].parameters_text == "not known"
+    assert costs_of([card], [], parameters([card]))["network"].parameters_text == "not known"
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_parameters_are_counted_beside_other_work(workers: int) -> None:
+    cards = [toy.backbone("network"), toy.backbone("majority")]
+    wait = beside(parameters, cards, workers)
+    assert wait() == parameters(cards)
+    assert wait()["majority"] == 0
 
 
 def _row(

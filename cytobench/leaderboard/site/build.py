@@ -33,15 +33,15 @@ def board_of(
     tasks: Mapping[str, TaskCard],
     runs: Sequence[RunResult],
     source: Source,
+    counted: Mapping[str, int | None],
     command: str,
     reporter: Reporter,
 ) -> Board:
     """Gather what the site shows: costs, stored curves, and examples where images are at hand.
 
-    `runs`: all that is stored; those behind the rows are taken, and all of them measured speed.
+    `runs`: all that is stored; those behind the rows are taken, and all of them measured speed; `counted`:
+    parameters of the backbones.
     """
-    with reporter.task("counting parameters", None):
-        costs = costs_of(backbones.values(), runs)
     order = [one for one, _ in layout.lines if one in backbones]
     board = Board(
         name=name,
@@ -50,7 +50,7 @@ def board_of(
         backbones={one: backbones[one] for one in order},
         tasks=tasks,
         runs={(run.task, run.backbone, run.run_id): run for run in runs},
-        costs=costs,
+        costs=costs_of(backbones.values(), runs, counted),
         command=command,
         version=__version__,
     )

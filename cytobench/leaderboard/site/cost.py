@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import polars as pl
 
 from cytobench.cards import BackboneCard
 from cytobench.encoders.size import parameters_of
-from cytobench.errors import CytoBenchError
+from cytobench.evaluation.plan import Problem, attempt
 from cytobench.evaluation.results import RunResult
 
 _EVERY_ROW_IS_TESTED = ("grouped-kfold", "leave-one-group-out")
@@ -46,10 +47,17 @@ class Cost:
         return ", ".join(f"{_rounded(rate)}/s ({device})" for device, rate in sorted(self.rates.items()))
 
 
-def costs_of(cards: Iterable[BackboneCard], runs: Iterable[RunResult]) -> dict[str, Cost]:
-    """Return what every backbone costs, from its architecture and from the runs that used its encoder."""
+def parameters(cards: Sequence[BackboneCard]) -> dict[str, int | None]:
+    """Return the parameters of each backbone; None where its architecture cannot be built here."""
+    return {card.name: _count(card) for card in cards}
+
+
+def costs_of(
+    cards: Iterable[BackboneCard], runs: Iterable[RunResult], counted: Mapping[str, int | None]
+) -> dict[str, Cost]:
+    """Return what every backbone costs: its counted parameters, and what runs that used it measured."""
     measured = _rates(runs)
-    return {card.name: Cost(_parameters(card), card.dim, measured.get(card.name, {})) for card in cards}
+    return {card.name: Cost(counted.get(card.name), card.dim, measured.get(card.name, {})) for card in cards}
 
 
 def as_table(costs: Mapping[str, Cost]) -> pl.DataFrame:
@@ -73,11 +81,9 @@ def device_of(costs: Mapping[str, Cost]) -> str:
     return max(sorted(counts), key=lambda device: counts[device]) if counts else ""
 
 
-def _parameters(card: BackboneCard) -> int | None:
-    try:
-        return parameters_of(card)
-    except CytoBenchError:  # the reason stands with the runs that failed for it
-        return None
+def _count(card: BackboneCard) -> int | None:
+    found = attempt(partial(parameters_of, card))
+    return None if isinstance(found, Problem) else found  # the reason stands with the runs that failed for it
 
 
 def _rates(runs: Iterable[RunResult]) -> dict[str, dict[str, float]]:

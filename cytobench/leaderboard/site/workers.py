@@ -11,9 +11,14 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
+from typing import TypeVar
 
 from cytobench.leaderboard.site.board import Board
 from cytobench.leaderboard.site.bundle import Bundle
+
+Given = TypeVar("Given")
+Made = TypeVar("Made")
 
 Page = tuple[str, str]
 """The kind of a page, and what it is about."""
@@ -42,11 +47,35 @@ def made(board: Board, pages: Sequence[Page], make: Make, workers: int) -> Itera
         yield make(board, page)
 
 
+def beside(work: Callable[[Given], Made], given: Given, workers: int) -> Callable[[], Made]:
+    """Begin `work` in a process of its own and return a function that waits for what it made.
+
+    With one core it is done when it is waited for. `work` is a function of a module.
+    """
+    if workers < 2:
+        return partial(work, given)
+    pool = ProcessPoolExecutor(1, mp_context=_context(), initializer=_guard)
+    begun = pool.submit(work, given)
+
+    def wait() -> Made:
+        try:
+            return begun.result()
+        except BrokenProcessPool:
+            return work(given)
+        finally:
+            pool.shutdown(wait=False)
+
+    return wait
+
+
+def _context() -> multiprocessing.context.BaseContext:
+    return multiprocessing.get_context("forkserver" if sys.platform != "win32" else "spawn")
+
+
 def _elsewhere(board: Board, pages: Sequence[Page], make: Make, workers: int) -> Iterator[Bundle]:
-    method = "forkserver" if sys.platform != "win32" else "spawn"
     pool = ProcessPoolExecutor(
         min(workers, len(pages)),
-        mp_context=multiprocessing.get_context(method),
+        mp_context=_context(),
         initializer=_begin,
         initargs=(pickle.dumps((board, make)),),
     )
@@ -57,10 +86,14 @@ def _elsewhere(board: Board, pages: Sequence[Page], make: Make, workers: int) ->
 
 
 def _begin(held: bytes) -> None:
+    _guard()
+    _held.append(pickle.loads(held))
+
+
+def _guard() -> None:
     # Ctrl-C reaches the whole process group; the parent alone decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    _held.append(pickle.loads(held))
 
 
 def _end_with_parent() -> None:
