@@ -16,12 +16,13 @@ from cytobench.cli.options import DataOption, HomeOption, Places, PluginOption, 
 from cytobench.errors import UsageError
 
 if TYPE_CHECKING:
-    from cytobench.cards import BackboneCard, TaskCard
+    from cytobench.cards import BackboneCard, LeaderboardCard, TaskCard
     from cytobench.cli.console import ConsoleReporter
     from cytobench.leaderboard.collect import StoredRuns
     from cytobench.leaderboard.rows import Row
     from cytobench.leaderboard.table import Layout
     from cytobench.leaderboard.uncertainty import Judged
+    from cytobench.registry import Registry
 
 _BINARY = ("parquet",)
 
@@ -66,42 +67,28 @@ def leaderboard(
     cytobench leaderboard cytology --site public --data DIR
     """
     from cytobench.cli.console import ConsoleReporter
-    from cytobench.leaderboard.collect import StoredRuns, chosen_backbones, is_null, rows_of_card
-    from cytobench.leaderboard.table import lay_out
-    from cytobench.leaderboard.uncertainty import judge
 
     where = places(home, data)
     if site is not None:
         from cytobench.leaderboard.site.folder import refuse_strangers
 
         refuse_strangers(site)
-    registry = load_registry(plugin)
+    registry, reporter = load_registry(plugin), ConsoleReporter()
     card = registry.leaderboard(name)
-    backbones = {b: registry.backbone(b) for b in chosen_backbones(card, registry.backbones)}
-    tasks = {column.task: registry.task(column.task) for column in card.columns}
-    reporter, counting = ConsoleReporter(), _counting(backbones) if site is not None else None
-    stored = StoredRuns(where.home, reporter)
-    found = rows_of_card(card, backbones=backbones, tasks=tasks, stored=stored)
-    if site is not None:
-        from cytobench.leaderboard.site.places import anonymous
-
-        found = anonymous(found, (where.home, *where.data))
-    judged = judge(found, where.home, reporter)
-    rows, nulls = judged.rows, frozenset(b for b, one in backbones.items() if is_null(one))
-    layout = lay_out(card.title, judged, list(tasks.values()), nulls, remarks=(card.notes, note))
+    counting = None if site is None else _counting(_backbones(card, registry))
+    made = _judged(name, card, registry, where, reporter, note=note, public=site is not None)
     if site is not None and counting is not None:
-        made = _Made(name, layout, judged, backbones, tasks, stored, where)
         _write_site(made, site, counting, reporter)
-        if out is None:
-            return
+    rows = made.judged.rows
     if out is None:
-        _print(rows, layout, style)
+        if site is None:
+            _print(rows, made.layout, style)
         return
     with writing(out):
         if out.is_dir():
-            _write_folder(rows, layout, out, name)
+            _write_folder(rows, made.layout, out, name)
         else:
-            _write_file(rows, layout, style, out)
+            _write_file(rows, made.layout, style, out)
 
 
 @dataclass(frozen=True)
@@ -115,6 +102,41 @@ class _Made:
     tasks: dict[str, TaskCard]
     stored: StoredRuns
     where: Places
+
+
+def _backbones(card: LeaderboardCard, registry: Registry) -> dict[str, BackboneCard]:
+    from cytobench.leaderboard.collect import chosen_backbones
+
+    return {name: registry.backbone(name) for name in chosen_backbones(card, registry.backbones)}
+
+
+def _judged(
+    name: str,
+    card: LeaderboardCard,
+    registry: Registry,
+    where: Places,
+    reporter: ConsoleReporter,
+    *,
+    note: str,
+    public: bool,
+) -> _Made:
+    """Read what is stored and judge it; for the public, reasons name no folder of this machine."""
+    from cytobench.leaderboard.collect import StoredRuns, is_null, rows_of_card
+    from cytobench.leaderboard.table import lay_out
+    from cytobench.leaderboard.uncertainty import judge
+
+    backbones = _backbones(card, registry)
+    tasks = {column.task: registry.task(column.task) for column in card.columns}
+    stored = StoredRuns(where.home, reporter)
+    found = rows_of_card(card, backbones=backbones, tasks=tasks, stored=stored)
+    if public:
+        from cytobench.leaderboard.site.places import anonymous
+
+        found = anonymous(found, (where.home, *where.data))
+    judged = judge(found, where.home, reporter)
+    nulls = frozenset(one for one, backbone in backbones.items() if is_null(backbone))
+    layout = lay_out(card.title, judged, list(tasks.values()), nulls, remarks=(card.notes, note))
+    return _Made(name, layout, judged, backbones, tasks, stored, where)
 
 
 def _counting(backbones: dict[str, BackboneCard]) -> Callable[[], dict[str, int | None]]:
