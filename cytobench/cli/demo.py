@@ -60,7 +60,7 @@ def _show(request: RunRequest, where: Places, out: Path, reporter: ConsoleReport
     """Print the leaderboard and write its files and pictures."""
     from cytobench.cli.console import output
     from cytobench.cli.options import load_registry
-    from cytobench.leaderboard.collect import is_null, rows_of_card
+    from cytobench.leaderboard.collect import StoredRuns, is_null, rows_of_card
     from cytobench.leaderboard.figures import scores_figure
     from cytobench.leaderboard.render import terminal, write
     from cytobench.leaderboard.table import lay_out
@@ -69,7 +69,8 @@ def _show(request: RunRequest, where: Places, out: Path, reporter: ConsoleReport
     card = load_registry(None).leaderboard(_BOARD)
     backbones = {one.name: one for one in request.backbones}
     tasks = {one.name: one for one in request.tasks}
-    rows = rows_of_card(card, backbones=backbones, tasks=tasks, home=where.home, reporter=reporter)
+    stored = StoredRuns(where.home, reporter)
+    rows = rows_of_card(card, backbones=backbones, tasks=tasks, stored=stored)
     nulls = frozenset(name for name, one in backbones.items() if is_null(one))
     judged = judge(rows, where.home, reporter)
     layout = lay_out(card.title, judged, list(tasks.values()), nulls, remarks=(card.notes,))

@@ -5,18 +5,24 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cytobench.cli.options import HomeOption, PluginOption, load_registry, places, writing
+from cytobench.cli.options import DataOption, HomeOption, Places, PluginOption, load_registry, places, writing
 from cytobench.errors import UsageError
 
 if TYPE_CHECKING:
+    from cytobench.cards import BackboneCard, LeaderboardCard, TaskCard
+    from cytobench.cli.console import ConsoleReporter
+    from cytobench.leaderboard.collect import StoredRuns
     from cytobench.leaderboard.rows import Row
     from cytobench.leaderboard.table import Layout
+    from cytobench.leaderboard.uncertainty import Judged
+    from cytobench.registry import Registry
 
 _BINARY = ("parquet",)
 
@@ -42,36 +48,134 @@ def leaderboard(
     note: Annotated[
         str, typer.Option(help="A remark to print below the table, such as how the run was made.")
     ] = "",
+    site: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Write a static site: sortable table, figures, a page a task and a backbone, downloads.",
+        ),
+    ] = None,
+    data: DataOption = None,
     home: HomeOption = None,
     plugin: PluginOption = None,
 ) -> None:
     """Show a leaderboard: every backbone on every column of its card, what did not run included.
 
-    [dim]Examples:[/dim]  cytobench leaderboard  ·  cytobench leaderboard cytology -f markdown -o board.md
+    With --site and --data, pages of tasks show example cells and what looks most alike to a backbone.
+
+    [dim]Examples:[/dim]  cytobench leaderboard  ·  cytobench leaderboard cytology -f markdown -o board.md  ·
+    cytobench leaderboard cytology --site public --data DIR
     """
     from cytobench.cli.console import ConsoleReporter
-    from cytobench.leaderboard.collect import chosen_backbones, is_null, rows_of_card
-    from cytobench.leaderboard.table import lay_out
-    from cytobench.leaderboard.uncertainty import judge
 
-    where = places(home, None)
-    registry = load_registry(plugin)
+    where = places(home, data)
+    if site is not None:
+        from cytobench.leaderboard.site.folder import refuse_strangers
+
+        refuse_strangers(site)
+    registry, reporter = load_registry(plugin), ConsoleReporter()
     card = registry.leaderboard(name)
-    backbones = {b: registry.backbone(b) for b in chosen_backbones(card, registry.backbones)}
-    tasks = {column.task: registry.task(column.task) for column in card.columns}
-    reporter = ConsoleReporter()
-    found = rows_of_card(card, backbones=backbones, tasks=tasks, home=where.home, reporter=reporter)
-    judged = judge(found, where.home, reporter)
-    rows, nulls = judged.rows, frozenset(b for b, one in backbones.items() if is_null(one))
-    layout = lay_out(card.title, judged, list(tasks.values()), nulls, remarks=(card.notes, note))
+    counting = None if site is None else _counting(_backbones(card, registry))
+    made = _judged(name, card, registry, where, reporter, note=note, public=site is not None)
+    if site is not None and counting is not None:
+        _write_site(made, site, counting, reporter)
+    rows = made.judged.rows
     if out is None:
-        _print(rows, layout, style)
+        if site is None:
+            _print(rows, made.layout, style)
         return
     with writing(out):
         if out.is_dir():
-            _write_folder(rows, layout, out, name)
+            _write_folder(rows, made.layout, out, name)
         else:
-            _write_file(rows, layout, style, out)
+            _write_file(rows, made.layout, style, out)
+
+
+@dataclass(frozen=True)
+class _Made:
+    """A judged leaderboard and all that it was made of."""
+
+    name: str
+    layout: Layout
+    judged: Judged
+    backbones: dict[str, BackboneCard]
+    tasks: dict[str, TaskCard]
+    stored: StoredRuns
+    where: Places
+
+
+def _backbones(card: LeaderboardCard, registry: Registry) -> dict[str, BackboneCard]:
+    from cytobench.leaderboard.collect import chosen_backbones
+
+    return {name: registry.backbone(name) for name in chosen_backbones(card, registry.backbones)}
+
+
+def _judged(
+    name: str,
+    card: LeaderboardCard,
+    registry: Registry,
+    where: Places,
+    reporter: ConsoleReporter,
+    *,
+    note: str,
+    public: bool,
+) -> _Made:
+    """Read what is stored and judge it; for the public, reasons name no folder of this machine."""
+    from cytobench.leaderboard.collect import StoredRuns, is_null, rows_of_card
+    from cytobench.leaderboard.table import lay_out
+    from cytobench.leaderboard.uncertainty import judge
+
+    backbones = _backbones(card, registry)
+    tasks = {column.task: registry.task(column.task) for column in card.columns}
+    stored = StoredRuns(where.home, reporter)
+    found = rows_of_card(card, backbones=backbones, tasks=tasks, stored=stored)
+    if public:
+        from cytobench.leaderboard.site.places import anonymous
+
+        found = anonymous(found, (where.home, *where.data))
+    judged = judge(found, where.home, reporter)
+    nulls = frozenset(one for one, backbone in backbones.items() if is_null(backbone))
+    layout = lay_out(card.title, judged, list(tasks.values()), nulls, remarks=(card.notes, note))
+    return _Made(name, layout, judged, backbones, tasks, stored, where)
+
+
+def _counting(backbones: dict[str, BackboneCard]) -> Callable[[], dict[str, int | None]]:
+    """Begin to count parameters: torch takes seconds to be imported, which reading runs takes too."""
+    from cytobench.evaluation.cores import available
+    from cytobench.leaderboard.site.cost import parameters
+    from cytobench.leaderboard.site.workers import beside
+
+    return beside(parameters, list(backbones.values()), available())
+
+
+def _write_site(
+    made: _Made, folder: Path, counting: Callable[[], dict[str, int | None]], reporter: ConsoleReporter
+) -> None:
+    from cytobench.evaluation.cores import available
+    from cytobench.leaderboard.site.build import board_of, build
+    from cytobench.leaderboard.site.examples import Source
+    from cytobench.leaderboard.site.folder import put_in_place
+
+    with reporter.task("counting parameters", None):
+        counted = counting()
+    board = board_of(
+        made.name,
+        made.layout,
+        made.judged,
+        backbones=made.backbones,
+        tasks=made.tasks,
+        runs=made.stored.runs,
+        source=Source(made.where.home, made.where.data),
+        counted=counted,
+        command=shlex.join(["cytobench", "leaderboard", Path(made.name).stem, "--site", folder.name]),
+        reporter=reporter,
+    )
+    content = build(board, reporter, workers=available())
+    size = put_in_place(content, folder)
+    pages = sum(name.endswith(".html") for name in content)
+    reporter.say(
+        f"Written: {folder / 'index.html'} ({pages} pages, {len(content)} files, {size / 1e6:.1f} MB)"
+    )
 
 
 def _write_folder(rows: list[Row], layout: Layout, folder: Path, board: str) -> None:

@@ -37,17 +37,15 @@ def rows_of_card(
     *,
     backbones: Mapping[str, BackboneCard],
     tasks: Mapping[str, TaskCard],
-    home: Path,
-    reporter: Reporter,
+    stored: StoredRuns,
 ) -> list[Row]:
-    """Return a row per backbone and column of a leaderboard card, from what is stored under `home`.
+    """Return a row per backbone and column of a leaderboard card, from what is stored under a home.
 
     Only runs made with the card's folds, seed and budget enter; within a column only runs on one set
     of rows and folds. A backbone without such a run is there as failed or not run, with the reason.
     A damaged run is warned about and left out. Raises CardError for a column that no run can ever fill.
     """
     _require_columns(card)
-    stored = StoredRuns(home, reporter)
     rows = []
     for column in card.columns:
         task = tasks[column.task]
@@ -83,13 +81,16 @@ class StoredRuns:
 
     def __init__(self, home: Path, reporter: Reporter, *, task: str | None = None) -> None:
         found: list[tuple[float, RunResult]] = []
-        for folder in stored_runs(home, task):
-            try:
-                result = load_run(folder).result
-            except StoreError as error:
-                reporter.warn(str(error))
-                continue
-            found.append(((folder / "result.json").stat().st_mtime, result))
+        folders = list(stored_runs(home, task))
+        with reporter.task("reading runs", len(folders)) as step:
+            for folder in folders:
+                step.advance(1)
+                try:
+                    result = load_run(folder).result
+                except StoreError as error:
+                    reporter.warn(str(error))
+                    continue
+                found.append(((folder / "result.json").stat().st_mtime, result))
         found.sort(key=lambda pair: (pair[0], pair[1].run_id), reverse=True)
         self.runs = [result for _, result in found]
         self._spaces = {run.backbone: run.space_id for run in reversed(self.runs)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,9 @@ from cytobench.statistics.ranks import wilcoxon_cliques
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
+_RANKS_LABELLED = 14
 _HEIGHT_PER_BACKBONE, _LEGEND_HEIGHT = 0.32, 0.35  # inches
 
 
@@ -99,53 +101,71 @@ def _panel(axis: Axes, rows: Sequence[Row], order: Sequence[str], colours: Mappi
 
 
 def critical_difference_figure(rows: Sequence[Row], path: Path, *, title: str) -> Path | None:
+    """Write the picture of `draw_critical_difference` to `path` and return it; None where there is none."""
+    import seaborn as sns
+
+    sns.set_theme(style="white", palette="colorblind", font_scale=0.85)
+    figure = draw_critical_difference(rows, title=title)
+    if figure is None:
+        return None
+    figure.savefig(path, dpi=150)
+    return path
+
+
+def draw_critical_difference(
+    rows: Sequence[Row], *, title: str, called: Callable[[str], str] = str
+) -> Figure | None:
     """Draw mean ranks over tasks with bars over backbones that are not told apart (Wilcoxon, Holm).
 
     Only ranked columns of one probe and tuning are taken, those with most tasks, and backbones complete on
-    them. Returns None with fewer than eight tasks: signed ranks over so few can show nothing.
+    them; `called` says what a backbone is called in the picture. Returns None with fewer than eight tasks:
+    signed ranks over so few can show nothing.
     """
     names, values = _over_tasks(rows)
     cliques = wilcoxon_cliques(values) if len(names) > 1 else None
     if cliques is None:
         return None
-    import matplotlib as mpl
+    from matplotlib import rcParams
+    from matplotlib.figure import Figure
 
-    mpl.use("Agg")
-    import matplotlib.pyplot as plt
-    import seaborn as sns
-
-    sns.set_theme(style="white", palette="colorblind", font_scale=0.85)
-    order = np.argsort(cliques.ranks, kind="stable")
-    height = 1.4 + 0.24 * len(names)
-    figure, axis = plt.subplots(figsize=(7.0, height))
-    low, high = 1.0, float(len(names))
-    axis.plot([low, high], [0, 0], color="black", lw=1)
-    for rank in range(1, len(names) + 1):
-        axis.plot([rank, rank], [0, 0.12], color="black", lw=1)
-        axis.text(rank, 0.2, str(rank), ha="center", va="bottom")
     half = -(-len(names) // 2)
+    bars = 0.22 * len(cliques.groups)
+    height = 1.25 + 0.24 * half + bars
+    figure = Figure(figsize=(8.0, height))
+    axis = figure.add_axes((0.0, 0.0, 1.0, 1.0 - 0.55 / height))
+    _draw_rank_axis(axis, len(names))
+    order = np.argsort(cliques.ranks, kind="stable")
+    high = float(len(names))
+    margin = 0.02 * (high - 1)
     for place, one in enumerate(order):
         left = place < half
-        depth = -0.7 - 0.45 * (place if left else len(names) - 1 - place) - 0.25 * len(cliques.groups)
-        edge = low - 0.25 if left else high + 0.25
-        axis.plot([cliques.ranks[one], cliques.ranks[one], edge], [0, depth, depth], color="grey", lw=0.8)
-        text = (
-            f"{names[one]}  {cliques.ranks[one]:.2f}" if left else f"{cliques.ranks[one]:.2f}  {names[one]}"
-        )
-        axis.text(edge, depth, f" {text} ", ha="right" if left else "left", va="center")
+        depth = -0.3 - bars - 0.24 * (place if left else len(names) - 1 - place)
+        edge = 1.0 - margin if left else high + margin
+        rank, name = float(cliques.ranks[one]), called(names[one])
+        axis.plot([rank, rank, edge], [0, depth, depth], color=rcParams["axes.edgecolor"], lw=0.9, zorder=1)
+        text = f"{name}  {rank:.2f}" if left else f"{rank:.2f}  {name}"
+        axis.text(edge, depth, f" {text} ", ha="right" if left else "left", va="center", fontsize=8)
     for place, group in enumerate(cliques.groups):
         ranks = cliques.ranks[list(group)]
-        depth = -0.25 - 0.25 * place
-        axis.plot([ranks.min() - 0.04, ranks.max() + 0.04], [depth, depth], color="C0", lw=4)
-    axis.set_xlim(low - 0.3 * high - 1.0, high + 0.3 * high + 1.0)
+        depth, reach = -0.16 - 0.22 * place, 0.006 * (high - 1)
+        axis.plot([ranks.min() - reach, ranks.max() + reach], [depth, depth], color="C0", lw=4, zorder=3)
+    axis.set_xlim(1 - 0.55 * (high - 1), high + 0.55 * (high - 1))
+    axis.set_ylim(-0.5 - bars - 0.24 * half, 0.5)
     axis.axis("off")
-    axis.set_title(
-        f"{title}\nmean rank over {len(values)} tasks; bars: not told apart", loc="left", fontsize=9
-    )
-    figure.tight_layout()
-    figure.savefig(path, dpi=150)
-    plt.close(figure)
-    return path
+    what = f"{title}\nmean rank over {len(values)} tasks; bars: not told apart (Wilcoxon, Holm)"
+    figure.text(0.02, 1 - 0.1 / height, what, ha="left", va="top", fontsize=9)
+    return figure
+
+
+def _draw_rank_axis(axis: Axes, count: int) -> None:
+    from matplotlib import rcParams
+
+    ink = rcParams["text.color"]
+    axis.plot([1, count], [0, 0], color=ink, lw=1)
+    for rank in range(1, count + 1):
+        axis.plot([rank, rank], [0, 0.08], color=ink, lw=1)
+        if count <= _RANKS_LABELLED or rank % 2:
+            axis.text(rank, 0.12, str(rank), ha="center", va="bottom")
 
 
 def _over_tasks(rows: Sequence[Row]) -> tuple[list[str], npt.NDArray[np.float64]]:

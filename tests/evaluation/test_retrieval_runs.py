@@ -185,7 +185,8 @@ def test_a_leaderboard_has_it_as_a_column(cells: Path, ran: tuple[Path, list[Run
         Column(task="toy", probe="knn", tuned=False),
     )
     known = {name: backbone(name) for name in NAMES}
-    options = {"backbones": known, "tasks": {"toy": task(cells)}, "home": home, "reporter": SilentReporter()}
+    stored = StoredRuns(home, SilentReporter())
+    options = {"backbones": known, "tasks": {"toy": task(cells)}, "stored": stored}
     rows = rows_of_card(card, **options)
     mine = {row.backbone: row for row in rows if row.probe == "retrieval"}
     assert {row.status for row in rows} == {"done"}

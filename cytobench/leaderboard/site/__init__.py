@@ -1,0 +1,1 @@
+"""The leaderboard as a site: static pages of one file each, without a network and without a build step."""
