@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from cytobench.evaluation.metrics import title_of
 from cytobench.leaderboard.looks import Look, looks
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def draw_stress(table: pl.DataFrame) -> Figure:
         axis.set_xlabel(_AXES[kind])
 
     title = f"{mine['task'][0]}: {mine['probe'][0]} under stress (n = {mine['n'][0]:,})"
-    return _figure(title, len(kinds), draw, ylabel=mine["metric"][0].replace("_", " "))
+    return _figure(title, len(kinds), draw, ylabel=title_of(mine["metric"][0]))
 
 
 def draw_dilution(table: pl.DataFrame) -> Figure:
@@ -89,7 +90,7 @@ def draw_shots(table: pl.DataFrame) -> Figure:
         axis.set_xlabel(f"cells of each class ({probes[place]})")
 
     title = f"{table['task'][0]}: few labelled cells"
-    return _figure(title, len(probes), draw, ylabel=table["metric"][0].replace("_", " "))
+    return _figure(title, len(probes), draw, ylabel=title_of(table["metric"][0]))
 
 
 def _looks(table: pl.DataFrame) -> dict[str, Look]:

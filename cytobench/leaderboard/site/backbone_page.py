@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from cytobench.cards import BackboneCard
+from cytobench.evaluation.metrics import title_of
 from cytobench.leaderboard.overlap import overlap
 from cytobench.leaderboard.rows import tidy
-from cytobench.leaderboard.site.board import Board, metric_of, probe_of
+from cytobench.leaderboard.site.board import Board, probe_of
 from cytobench.leaderboard.site.bundle import Bundle
 from cytobench.leaderboard.site.cells import score_cell
 from cytobench.leaderboard.site.index_page import backbone_page_name, state_of, task_page_name
@@ -56,7 +57,7 @@ def add_backbone(board: Board, name: str, bundle: Bundle) -> None:
                     "task": row.task,
                     "page": task_page_name(row.task),
                     "probe": probe_of(row.column),
-                    "metric": metric_of(row.metric),
+                    "metric": title_of(row.metric),
                     "cell": score_cell(row),
                     "n": f"{row.n:,}" if row.n else "",
                 }

@@ -100,8 +100,3 @@ def main_columns(rows: Sequence[Row], metrics: Mapping[str, str]) -> dict[str, K
 def probe_of(key: Key) -> str:
     """Return how headings call a column's probe."""
     return f"{key[1]}{' tuned' if key[2] else ''}"
-
-
-def metric_of(name: str) -> str:
-    """Return a metric's name as people write it."""
-    return name.replace("_", " ")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from itertools import count
+from math import inf
 from pathlib import Path
 from typing import Any
 
+from cytobench.evaluation.metrics import title_of
 from cytobench.leaderboard import render
 from cytobench.leaderboard.rows import Row, tidy
-from cytobench.leaderboard.site.board import Board, metric_of, probe_of
+from cytobench.leaderboard.site.board import Board, probe_of
 from cytobench.leaderboard.site.bundle import Bundle, File
 from cytobench.leaderboard.site.cells import plain_table, score_cell
 from cytobench.leaderboard.site.cost import as_table
@@ -60,7 +62,8 @@ def add_index(board: Board, bundle: Bundle) -> None:
     judged = board.judged
     shown = [row for row in judged.rows if row.value is not None]
     have, all_ = judged.ranked_columns
-    lines = [_line(board, name) for name in board.backbones]
+    place = {one.backbone: one.rank for one in judged.standings}
+    lines = [_line(board, name) for name in sorted(board.backbones, key=lambda one: place.get(one, inf))]
     bundle.page(
         "index.html",
         "index.html",
@@ -161,7 +164,7 @@ def _tasks(board: Board) -> list[dict[str, Any]]:
                 "page": task_page_name(name),
                 "columns": columns,
                 "unit": card.unit,
-                "metric": metric_of(card.metric),
+                "metric": title_of(card.metric),
                 "n": f"{scored.n:,}" if scored else "–",
                 "groups": (f"{scored.groups:,}" if scored.groups else "ungrouped") if scored else "–",
                 "ranked": any(column["ranked"] for column in columns),

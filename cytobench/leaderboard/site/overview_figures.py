@@ -9,9 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from cytobench.evaluation.metrics import title_of
 from cytobench.leaderboard.figures import draw_critical_difference
 from cytobench.leaderboard.rows import Row
-from cytobench.leaderboard.site.board import Board, metric_of, probe_of
+from cytobench.leaderboard.site.board import Board, probe_of
 from cytobench.leaderboard.site.drawing import INK, PAPER, Drawing, finish
 from cytobench.leaderboard.site.marks import Mark, forest
 from cytobench.leaderboard.site.names import short
@@ -173,4 +174,4 @@ def about(board: Board, task: str) -> str:
     """Return what the column that speaks for a task shows, such as "balanced accuracy, linear tuned"."""
     key = board.main[task]
     metric = next((row.metric for row in board.in_column(key)), board.tasks[task].metric)
-    return f"{metric_of(metric)}, {probe_of(key)}"
+    return f"{title_of(metric)}, {probe_of(key)}"

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from cytobench.evaluation.metrics import title_of
 from cytobench.leaderboard.rows import Row
-from cytobench.leaderboard.site.board import Board, metric_of, probe_of
+from cytobench.leaderboard.site.board import Board, probe_of
 from cytobench.leaderboard.site.drawing import PALE, Drawing, finish
 from cytobench.leaderboard.site.marks import Mark, forest
 from cytobench.leaderboard.site.names import file_stem, short
@@ -55,7 +56,7 @@ def profile_figure(board: Board, backbone: str) -> Drawing | None:
 
 
 def _label(row: Row) -> str:
-    return f"{short(row.task, 26)} ({metric_of(row.metric)})"
+    return f"{short(row.task, 26)} ({title_of(row.metric)})"
 
 
 def _line(board: Board, row: Row) -> list[str | float | None]:

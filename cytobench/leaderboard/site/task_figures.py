@@ -9,10 +9,11 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from cytobench.evaluation.metrics import title_of
 from cytobench.evaluation.results import RunResult
 from cytobench.leaderboard.looks import looks
 from cytobench.leaderboard.rows import Row
-from cytobench.leaderboard.site.board import metric_of, probe_of
+from cytobench.leaderboard.site.board import probe_of
 from cytobench.leaderboard.site.drawing import PALE, PAPER, Drawing, finish
 from cytobench.leaderboard.site.marks import Mark, forest
 from cytobench.leaderboard.site.names import file_stem, short
@@ -41,7 +42,7 @@ def scores_figure(rows: Sequence[Row], order: Sequence[str], task: str) -> Drawi
         mine = [row for row in shown if row.probe == probe]
         _panel(axis, mine, order)
         axis.set_title(short(probe, 24), loc="left", weight="bold")
-        axis.set_xlabel(metric_of(mine[0].metric))
+        axis.set_xlabel(title_of(mine[0].metric))
     marks = [
         Line2D([], [], marker="D", color="C0", lw=1.6, label="tuned, 95 % interval"),
         Line2D([], [], marker="D", color="C1", lw=1.6, mfc="none", label="untuned"),

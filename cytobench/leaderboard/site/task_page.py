@@ -8,9 +8,10 @@ from typing import Any
 import polars as pl
 
 from cytobench.cards import TaskCard
+from cytobench.evaluation.metrics import title_of
 from cytobench.evaluation.results import RunResult
 from cytobench.leaderboard.rows import Row, tidy
-from cytobench.leaderboard.site.board import Board, metric_of, probe_of
+from cytobench.leaderboard.site.board import Board, probe_of
 from cytobench.leaderboard.site.bundle import Bundle
 from cytobench.leaderboard.site.cells import plain_table, score_cell
 from cytobench.leaderboard.site.cost_figure import Point, cost_figure
@@ -116,7 +117,7 @@ def _table(board: Board, task: str, shown: Sequence[Row]) -> dict[str, Any]:
     heads = []
     for key in keys:
         first = next(row for row in board.rows_of_task(task) if row.column == key)
-        heads.append({"short": probe_of(key), "metric": metric_of(first.metric), "ranked": first.ranked})
+        heads.append({"short": probe_of(key), "metric": title_of(first.metric), "ranked": first.ranked})
     main = [row.backbone for row in board.in_column(board.main[task])]
     names = list(dict.fromkeys(main + [row.backbone for row in shown]))
     lines = [
@@ -152,7 +153,7 @@ def _facts(
     board: Board, card: TaskCard, shown: Sequence[Row], runs: Sequence[RunResult]
 ) -> list[tuple[str, str]]:
     del board
-    found = [("metric", metric_of(card.metric))]
+    found = [("metric", title_of(card.metric))]
     if shown:
         counted = f"{shown[0].n:,} {card.unit}s"
         groups = f" in {shown[0].groups:,} groups ({card.group})" if shown[0].groups else ", ungrouped"
@@ -200,7 +201,7 @@ def _matrix(run: RunResult, row: Row) -> dict[str, Any]:
             for j in range(len(names))
         ]
         lines.append({"name": name, "cells": cells})
-    summary = f"{metric_of(row.metric)} {100 * (row.value or 0.0):.1f}"
+    summary = f"{title_of(row.metric)} {100 * (row.value or 0.0):.1f}"
     return {"backbone": run.backbone, "summary": summary, "classes": names, "lines": lines}
 
 
