@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -68,12 +69,14 @@ def load(
     precision: str | None = None,
     download: bool = True,
     reporter: Reporter | None = None,
+    known_as: Mapping[str, JSON] | None = None,
 ) -> Encoder:
     """Return the card's encoder on `device` (auto, cpu, cuda or cuda:N).
 
-    `precision` (fp32, fp16, bf16) overrides the card's, and is part of the identity. Raises WeightsError
-    where the weights cannot be had or do not fit, EncoderError where the card and the architecture disagree
-    or the device is missing.
+    `precision` (fp32, fp16, bf16) overrides the card's, and is part of the identity; `known_as`: what
+    `identify` returned before. Raises WeightsError where the weights cannot be had or do not fit,
+    EncoderError where the card and the architecture disagree, the device is missing, or the card or its
+    weights are others than they were known as.
     """
     if card.loader == "handcrafted":
         from cytobench.encoders.handcrafted.adapter import HandcraftedEncoder
@@ -82,6 +85,11 @@ def load(
     talk = reporter or _LogReporter()
     weights = _resolve(card, home, digests, download, talk)
     identity = _network_identity(card, weights, precision)
+    if known_as is not None and identity != known_as:
+        raise EncoderError(
+            f"The backbone {card.name} was loaded as something else than its card and weights said before "
+            "(did a file change meanwhile?); run again."
+        )
     return _network(card, weights, identity, device, str(identity["precision"]), talk)
 
 

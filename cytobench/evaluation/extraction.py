@@ -133,19 +133,13 @@ class Extraction:
 
     def _load_encoder(self, backbone: BackbonePlan) -> Encoder:
         from cytobench.encoders import load
-        from cytobench.features.space import space_id
 
-        encoder = load(
+        return load(
             backbone.card,
             home=self.request.home,
             digests=self.digests,
             device=self.request.device,
             download=self.request.download,
             reporter=self.reporter,
+            known_as=backbone.identity,
         )
-        if space_id(encoder.identity) != backbone.space_id:
-            raise EncoderError(
-                f"The backbone {backbone.card.name} was loaded as something else than its card and weights "
-                "said before (did a file change meanwhile?); run again."
-            )
-        return encoder

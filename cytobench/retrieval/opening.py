@@ -69,20 +69,15 @@ class Source:
         from cytobench.encoders import load
 
         with self.reporter.task(f"loading {self.card.name}", None):
-            encoder = load(
+            return load(
                 self.card,
                 home=self.home,
                 digests=self.digests,
                 device=self.device,
                 download=self.download,
                 reporter=self.reporter,
+                known_as=self.identity,
             )
-        if space_id(encoder.identity) != self.space:
-            raise StoreError(
-                f"The backbone {self.card.name} was loaded as something else than its card and weights said "
-                "before (did a file change meanwhile?); run again."
-            )
-        return encoder
 
     def features(self, collection: Collection, ids: Ids) -> Floats:
         """Return the features of some of a collection's items, float32 [n, d]; absent ones are computed."""

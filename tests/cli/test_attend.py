@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,56 +10,19 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from cytobench import cli as command_line
 from cytobench.inspection.bag_attention import FILE
+from tests.cli.shell import HOSTILE, TOY_CARD, Command
 from tests.evaluation.toy_benchmark import write_cells
 
-CARD = """
-name = "{name}"
-title = "Toy cells"
-dataset = {{ format = "table", path = "../cells.csv" }}
-label = "{label}"
-group = "patient"
-split = {{ folds = 2 }}
-view = {{ kind = "box" }}
-{more}
-"""
 BAGS = 'unit = "bag"\nbag = "patient"\nprobes = ["abmil", "mean-linear"]'
-HOSTILE = "<img src=x onerror=alert(1)> [red]"
-
-
-@dataclass(frozen=True)
-class Ran:
-    code: int
-    out: str
-    err: str
-
-
-Command = Callable[..., Ran]
 
 
 @pytest.fixture
-def cytobench(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], home: Path, tmp_path: Path
-) -> Command:
-    """Run a command in this process, in a folder of its own, with the toy tasks known."""
-    monkeypatch.setenv("CYTOBENCH_HOME", str(home))
-    monkeypatch.delenv("CYTOBENCH_DATA", raising=False)
-    monkeypatch.setenv("COLUMNS", "200")
+def cytobench(cytobench: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
+    """Run a command in a folder of its own, with the toy tasks known."""
     monkeypatch.chdir(tmp_path)
     _toy(tmp_path / "my")
-
-    def call(*arguments: object) -> Ran:
-        monkeypatch.setattr(sys, "argv", ["cytobench", *map(str, arguments), "--plugin", "my"])
-        try:
-            command_line.main()
-            code = 0
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        said = capsys.readouterr()
-        return Ran(code, said.out, said.err)
-
-    return call
+    return lambda *arguments: cytobench(*arguments, "--plugin", "my")
 
 
 def _toy(root: Path) -> None:
@@ -81,7 +41,7 @@ def _toy(root: Path) -> None:
         ("hidden", "cell_type", "show_images = false"),
         ("hidden-bags", "verdict", BAGS + "\nshow_images = false"),
     ):
-        text = CARD.format(name=name, label=label, more=more)
+        text = TOY_CARD.format(name=name, label=label, folds=2, more=more)
         (root / "tasks" / f"{name}.toml").write_text(text, encoding="utf-8")
 
 

@@ -10,20 +10,8 @@ import pytest
 from PIL import Image
 
 from cytobench.evaluation.ledger import load_run, stored_runs
-from tests.cli.shell import Command
+from tests.cli.shell import HOSTILE, TOY_CARD, Command
 from tests.evaluation.toy_benchmark import write_cells
-
-CARD = """
-name = "{name}"
-title = "Toy cells"
-dataset = {{ format = "table", path = "../cells.csv" }}
-label = "{label}"
-group = "patient"
-split = {{ folds = 3 }}
-view = {{ kind = "box" }}
-{more}
-"""
-HOSTILE = "<img src=x onerror=alert(1)> [red]"
 
 
 @pytest.fixture
@@ -48,7 +36,9 @@ def toy(tmp_path: Path) -> Path:
         ("toy-bags", "diagnosis", bags),
         ("lone", "constant", ""),
     ):
-        (root / "tasks" / f"{name}.toml").write_text(CARD.format(name=name, label=label, more=more))
+        (root / "tasks" / f"{name}.toml").write_text(
+            TOY_CARD.format(name=name, label=label, folds=3, more=more)
+        )
     return root
 
 

@@ -9,20 +9,8 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from tests.cli.shell import Command
+from tests.cli.shell import HOSTILE, TOY_CARD, Command
 from tests.evaluation.toy_benchmark import write_cells
-
-CARD = """
-name = "{name}"
-title = "Toy cells"
-dataset = {{ format = "table", path = "../cells.csv" }}
-label = "cell_type"
-group = "patient"
-split = {{ folds = 3 }}
-view = {{ kind = "box" }}
-{more}
-"""
-HOSTILE = "<img src=x onerror=alert(1)> [red]"
 
 
 @pytest.fixture
@@ -37,7 +25,9 @@ def cells(tmp_path: Path) -> Path:
     table.with_columns(renamed).write_csv(root / "cells.csv")
     (root / "tasks").mkdir()
     for name, more in (("toy", ""), ("secret", "show_images = false")):
-        (root / "tasks" / f"{name}.toml").write_text(CARD.format(name=name, more=more))
+        (root / "tasks" / f"{name}.toml").write_text(
+            TOY_CARD.format(name=name, label="cell_type", folds=3, more=more)
+        )
     return root
 
 
