@@ -78,7 +78,14 @@ def cut(image: RGB, box: Sequence[int] | None, view: View, mpp: float | None = N
     is widened to a square; a tile is its own box. What leaves the image is padded as `view.pad` says.
     Raises DataError.
     """
-    height, width = image.shape[:2]
+    left, top, side = frame(image.shape[1], image.shape[0], box, view, mpp)
+    return square(image, left, top, side, pad=view.pad)
+
+
+def frame(
+    width: int, height: int, box: Sequence[int] | None, view: View, mpp: float | None = None
+) -> tuple[int, int, int]:
+    """Return the square that `cut` cuts from an image of this size: left, top (may lie outside), side, px."""
     x, y, w, h = (int(v) for v in box) if box is not None else (0, 0, width, height)
     if view.kind == "window":
         side = _pixels(view.size, view.unit, mpp)
@@ -92,7 +99,7 @@ def cut(image: RGB, box: Sequence[int] | None, view: View, mpp: float | None = N
         raise DataError(
             f"The box {x, y, w, h} has no area: use a window view (a point has no size of its own)."
         )
-    return square(image, x + (w - side) // 2, y + (h - side) // 2, side, pad=view.pad)
+    return x + (w - side) // 2, y + (h - side) // 2, side
 
 
 def square(image: RGB, left: int, top: int, side: int, *, pad: str = "reflect") -> RGB:

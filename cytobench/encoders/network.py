@@ -65,7 +65,10 @@ def choose_device(device: str) -> torch.device:
 
 
 class NetworkEncoder:
-    """A torch module as an `Encoder`; see the protocol for what its methods promise."""
+    """A torch module as an `Encoder`; see the protocol for what its methods promise.
+
+    `own_prepare`: whether a plugin prepares its own crops, which need not be pictures then.
+    """
 
     def __init__(
         self,
@@ -83,11 +86,17 @@ class NetworkEncoder:
         self.name, self.dim, self.identity, self.prepare_key = name, dim, identity, prepare_key
         self.device, self.precision = device, precision
         self.static_batch = device.type == "cuda"
+        self.own_prepare = built.prepare is not None
         self._prepare = prepare
         self._input_size = preprocess.size if preprocess is not None and built.prepare is None else None
         module = built.module.eval().requires_grad_(False)
         self._module = module.to(device).to(memory_format=torch.channels_last)
         self._shift, self._scale = _normalisation(preprocess, device)
+
+    @property
+    def module(self) -> nn.Module:
+        """The network itself, on its device; not to be changed."""
+        return self._module
 
     def prepare(self, crop: npt.NDArray[np.uint8]) -> npt.NDArray[Any]:
         """Return the network's input, uint8 [size, size, 3], unless a plugin prepares its own."""

@@ -29,10 +29,15 @@ class Tile:
 
 @dataclass(frozen=True)
 class Strip:
-    """A heading and the tiles below it, which wrap where the sheet ends."""
+    """A heading and the tiles below it, which wrap where the sheet ends.
+
+    `span`: how many columns a tile is wide; `height`: of its picture in px, 0 for as high as wide.
+    """
 
     heading: str
     tiles: Sequence[Tile] = field(default_factory=tuple)
+    span: int = 1
+    height: int = 0
 
 
 def contact_sheet(
@@ -43,7 +48,7 @@ def contact_sheet(
     Captions that are too long end in an ellipsis; `notes` stand below everything and wrap.
     """
     pitch = side + 2 * _FRAME + _GAP
-    abreast = max(1, min(columns, max((len(strip.tiles) for strip in strips), default=1)))
+    abreast = max(1, min(columns, max((len(strip.tiles) * strip.span for strip in strips), default=1)))
     width = max(abreast * pitch + _GAP, 420)
     heights = [_height_of(strip, abreast, side) for strip in strips]
     wrapped = [line for note in notes for line in _wrap(note, width - 2 * _GAP)]
@@ -73,12 +78,18 @@ def _lines_of(strip: Strip) -> int:
     return max((len(tile.lines) for tile in strip.tiles), default=0)
 
 
+def _size(strip: Strip, side: int) -> tuple[int, int]:
+    """Return the width and height that a strip's pictures are fitted into."""
+    width = strip.span * side + (strip.span - 1) * (2 * _FRAME + _GAP)
+    return width, strip.height or width
+
+
 def _row_height(strip: Strip, side: int) -> int:
-    return side + 2 * _FRAME + _lines_of(strip) * _LINE + _GAP
+    return _size(strip, side)[1] + 2 * _FRAME + _lines_of(strip) * _LINE + _GAP
 
 
 def _height_of(strip: Strip, abreast: int, side: int) -> int:
-    rows = -(-len(strip.tiles) // abreast)
+    rows = -(-len(strip.tiles) // max(1, abreast // strip.span))
     return (_LINE + 4 if strip.heading else 0) + rows * _row_height(strip, side) + _GAP
 
 
@@ -88,28 +99,29 @@ def _draw_strip(
     if strip.heading:
         pen.text((_GAP, top), _fit(strip.heading, sheet.width - 2 * _GAP, 13), fill=_INK, font=_font(13))
         top += _LINE + 4
+    in_row, size = max(1, abreast // strip.span), _size(strip, side)
     for place, tile in enumerate(strip.tiles):
-        left = _GAP + (place % abreast) * (side + 2 * _FRAME + _GAP)
-        _draw_tile(sheet, pen, tile, left, top + place // abreast * _row_height(strip, side), side)
+        left = _GAP + (place % in_row) * (size[0] + 2 * _FRAME + _GAP)
+        _draw_tile(sheet, pen, tile, (left, top + place // in_row * _row_height(strip, side)), size)
 
 
 def _draw_tile(
-    sheet: Image.Image, pen: ImageDraw.ImageDraw, tile: Tile, left: int, top: int, side: int
+    sheet: Image.Image, pen: ImageDraw.ImageDraw, tile: Tile, at: tuple[int, int], size: tuple[int, int]
 ) -> None:
-    whole = side + 2 * _FRAME
+    (left, top), (wide, high) = at, (size[0] + 2 * _FRAME, size[1] + 2 * _FRAME)
     if tile.frame:
-        pen.rectangle((left, top, left + whole - 1, top + whole - 1), outline=tile.frame, width=_FRAME - 1)
-    picture = fitted(tile.pixels, side)
-    sheet.paste(picture, (left + (whole - picture.width) // 2, top + (whole - picture.height) // 2))
+        pen.rectangle((left, top, left + wide - 1, top + high - 1), outline=tile.frame, width=_FRAME - 1)
+    picture = fitted(tile.pixels, *size)
+    sheet.paste(picture, (left + (wide - picture.width) // 2, top + (high - picture.height) // 2))
     for number, line in enumerate(tile.lines):
-        at = (left + 1, top + whole + number * _LINE)
-        pen.text(at, _fit(line, whole, 11), fill=_INK if number == 0 else _PALE, font=_font(11))
+        below = (left + 1, top + high + number * _LINE)
+        pen.text(below, _fit(line, wide, 11), fill=_INK if number == 0 else _PALE, font=_font(11))
 
 
-def fitted(pixels: RGB, side: int) -> Image.Image:
-    """Return a picture scaled to fit into `side` x `side` px."""
+def fitted(pixels: RGB, width: int, height: int | None = None) -> Image.Image:
+    """Return a picture scaled to fit into `width` x `height` px, by default a square."""
     picture = Image.fromarray(pixels)
-    scale = side / max(picture.size)
+    scale = min(width / picture.width, (height or width) / picture.height)
     size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
     resample = Image.Resampling.LANCZOS if scale < 1 else Image.Resampling.BICUBIC
     return picture.resize(size, resample)

@@ -1,0 +1,70 @@
+"""Maps of attention as colours: on their own, and laid over the picture they belong to."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from cytobench.images import RGB
+
+COLOURS = "viridis"
+"""Perceptually uniform, read alike by colour-blind people and in grey (Smith & van der Walt 2015)."""
+_FAINTEST, _STRONGEST = 0.15, 0.75
+
+
+def coloured(
+    values: npt.NDArray[np.floating], size: int, *, top: float | None = None, smooth: bool = False
+) -> RGB:
+    """Return a map, float [h, w], as a picture, uint8 [size, size, 3]: dark is 0, bright is `top`.
+
+    `top`: the value of the brightest colour, so that several maps share a scale; by default that of
+    `top_of`. `smooth` interpolates between patches; else every patch is one square of its own colour.
+    """
+    return _colours()[np.rint(255 * _scaled(values, size, top, smooth)).astype(np.uint8)]
+
+
+def overlaid(
+    crop: RGB, values: npt.NDArray[np.floating], *, top: float | None = None, smooth: bool = True
+) -> RGB:
+    """Return a crop, uint8 [s, s, 3], under a map, float [h, w]; the more attention, the more of its colour.
+
+    `top` and `smooth` as for `coloured`. Whatever gets little attention stays visible in greyish tones.
+    """
+    shares = _scaled(values, crop.shape[0], top, smooth, wide=crop.shape[1])
+    colours = _colours()[np.rint(255 * shares).astype(np.uint8)].astype(np.float32)
+    strength = (_FAINTEST + (_STRONGEST - _FAINTEST) * shares)[..., None]
+    grey = crop.astype(np.float32).mean(axis=2, keepdims=True)
+    below = 0.4 * crop + 0.6 * grey
+    mixed: RGB = np.rint((1 - strength) * below + strength * colours).clip(0, 255).astype(np.uint8)
+    return mixed
+
+
+def _scaled(
+    values: npt.NDArray[np.floating], size: int, top: float | None, smooth: bool, wide: int | None = None
+) -> npt.NDArray[np.float32]:
+    """Return a map as shares of `top`, 0..1, float32 [size, wide]."""
+    highest = top_of(values) if top is None else top
+    shares = np.clip(values / highest, 0, 1) if highest > 0 else np.zeros_like(values)
+    resample = Image.Resampling.BICUBIC if smooth else Image.Resampling.NEAREST
+    drawn = Image.fromarray(np.ascontiguousarray(shares, np.float32)).resize((wide or size, size), resample)
+    return np.asarray(drawn).clip(0, 1)
+
+
+def top_of(*maps: npt.NDArray[np.floating]) -> float:
+    """Return the top of a scale that maps share: their largest value, but at least twice their mean.
+
+    So even attention has the middle colour everywhere, and not its noise the whole range.
+    """
+    return max(float(max(one.max() for one in maps)), 2 * float(np.mean([one.mean() for one in maps])))
+
+
+@lru_cache
+def _colours() -> npt.NDArray[np.uint8]:
+    """Return the 256 colours, uint8 [256, 3], dark to bright."""
+    from matplotlib import colormaps
+
+    table = colormaps[COLOURS](np.arange(256), bytes=True)
+    return np.asarray(table, dtype=np.uint8)[:, :3]
