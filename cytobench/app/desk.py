@@ -1,0 +1,134 @@
+"""One visitor's desk: what was chosen and dropped, and what became of it; nobody else sees it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cytobench.app.bench import Bench, Pair
+from cytobench.app.jobs import Job, sentence_of
+from cytobench.app.lookup import Found, Wanted, look_up
+from cytobench.features.items import Box
+from cytobench.images import RGB
+
+if TYPE_CHECKING:
+    from cytobench.retrieval import Searcher
+
+Listener = Callable[[], None]
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """An image of the visitor's, or a field of the collection: uint8 [h, w, 3]."""
+
+    pixels: RGB
+    name: str
+
+
+@dataclass
+class Desk:
+    """What one visitor is looking at.
+
+    Parts of the page listen: `on_opened` hears that a collection is being opened, or is; `on_image` that the
+    image or the box changed; `on_found` that an answer, or a sentence instead of it, has come.
+    """
+
+    bench: Bench
+    scratch: Path
+    pair: Pair
+    k: int = 12
+    group: str | None = None
+    mpp: float | None = None
+    image: Dropped | None = None
+    box: Box | None = None
+    wanted: Wanted | None = None
+    found: Found | None = None
+    trouble: str = ""
+    busy: bool = False
+    opening: Job[Searcher] | None = None
+    on_opened: list[Listener] = field(default_factory=list)
+    on_image: list[Listener] = field(default_factory=list)
+    on_found: list[Listener] = field(default_factory=list)
+    _asked: int = 0
+
+    @property
+    def searcher(self) -> Searcher | None:
+        """The open collection, or None while there is none."""
+        return self.opening.result if self.opening is not None else None
+
+    def choose(self, *, collection: str | None = None, backbone: str | None = None) -> None:
+        """Choose another collection or backbone; raises UsageError for one that is not offered.
+
+        It is opened at once where that takes seconds; else the visitor says when.
+        """
+        pair = (collection or self.pair[0], backbone or self.pair[1])
+        self.bench.check(pair)
+        if pair[0] != self.pair[0]:
+            self.group = None
+            if self.wanted is not None and self.wanted.sample is not None:
+                self.wanted = None  # a cell of the other collection
+        self.pair, self.opening, self.found, self.trouble = pair, None, None, ""
+        if self.bench.is_prepared(pair):
+            self.open()
+        _tell(self.on_opened)
+        _tell(self.on_found)
+
+    def open(self) -> None:
+        """Begin to open what is chosen."""
+        self.opening = self.bench.open(self.pair)
+        _tell(self.on_opened)
+
+    def place(self, image: Dropped, box: Box | None = None) -> None:
+        """Put an image on the desk."""
+        self.image, self.box, self.trouble = image, box, ""
+        _tell(self.on_image)
+
+    def complain(self, sentence: str) -> None:
+        """Show a sentence where an answer would stand."""
+        self.trouble, self.found, self.busy = sentence, None, False
+        _tell(self.on_found)
+
+    async def ask_image(self, box: Box | None) -> None:
+        """Look up the image on the desk, or a box in it."""
+        if self.image is None:
+            return
+        self.box = box
+        await self._ask(Wanted(pixels=self.image.pixels, name=self.image.name, box=box))
+
+    async def ask_sample(self, sample: str) -> None:
+        """Look up a cell of the collection."""
+        await self._ask(Wanted(sample=sample, name=sample))
+
+    async def ask_again(self) -> None:
+        """Ask the last question anew, after k, the group, the scale or the backbone have changed."""
+        if self.wanted is not None:
+            await self._ask(self.wanted)
+
+    async def _ask(self, wanted: Wanted) -> None:
+        """Ask in a thread; an answer that comes after a later question is dropped."""
+        self.wanted = wanted
+        searcher = self.searcher
+        if searcher is None:
+            return
+        self._asked += 1
+        mine, self.busy = self._asked, True
+        try:
+            asked = Wanted(
+                wanted.sample, wanted.pixels, wanted.name, wanted.box, self.mpp, self.k, self.group
+            )
+            found = await asyncio.to_thread(look_up, searcher, asked)
+        except Exception as error:  # whatever it is, this visitor gets a sentence and nobody else is harmed
+            if mine == self._asked:
+                self.complain(sentence_of(error))
+            return
+        if mine == self._asked:
+            self.found, self.trouble, self.busy = found, "", False
+            _tell(self.on_found)
+
+
+def _tell(listeners: list[Listener]) -> None:
+    for listener in listeners:
+        listener()

@@ -1,0 +1,60 @@
+"""The image in which a visitor draws a box."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from nicegui.element import Element
+from nicegui.events import GenericEventArguments
+
+from cytobench.app.lookup import FIELD_SIDE
+from cytobench.features.items import Box
+from cytobench.images import RGB
+from cytobench.pictures.page import picture_uri
+
+_LABEL = (
+    "The image. Draw a box around a cell, or move one with the arrow keys; with Shift they change its size."
+)
+
+
+class FieldImage(Element, component="templates/field.js"):
+    """An image, uint8 [h, w, 3], in which a box is drawn; `on_box` hears of it in the image's own pixels."""
+
+    def __init__(self, pixels: RGB, box: Box | None, on_box: Callable[[Box], Any]) -> None:
+        super().__init__()
+        height, width = pixels.shape[:2]
+        self._size = width, height
+        self._on_box = on_box
+        self._props |= {
+            "src": picture_uri(pixels, side=FIELD_SIDE),
+            "width": width,
+            "height": height,
+            "box": box,
+            "label": _LABEL,
+        }
+        self.on("drawn", self._drawn)
+
+    def show(self, box: Box | None) -> None:
+        """Show a box that was chosen elsewhere."""
+        self._props["box"] = box
+        self.update()
+
+    def _drawn(self, event: GenericEventArguments) -> Any:
+        box = checked_box(event.args.get("box") if isinstance(event.args, dict) else None, *self._size)
+        if box is None:
+            return None
+        self.show(box)
+        return self._on_box(box)
+
+
+def checked_box(said: Sequence[object] | None, width: int, height: int) -> Box | None:
+    """Return a box that a browser named, cut to the image; None for what is no box in it."""
+    if not isinstance(said, list | tuple) or len(said) != 4:  # noqa: PLR2004
+        return None
+    if not all(isinstance(value, int | float) and abs(value) < 1e6 for value in said):  # noqa: PLR2004
+        return None
+    x, y, w, h = (int(value) for value in said)  # type: ignore[call-overload]
+    left, top = max(0, x), max(0, y)
+    right, bottom = min(width, x + w), min(height, y + h)
+    return (left, top, right - left, bottom - top) if right > left and bottom > top else None
