@@ -1,4 +1,4 @@
-"""What can be looked up here: backbones that can be loaded, collections that are at hand, and what is open."""
+"""What can be looked up here: backbones that can be loaded, collections at hand, and what is open."""
 
 from __future__ import annotations
 
@@ -68,12 +68,16 @@ class Bench:
         return tuple(one.name for one in self.backbones if not one.why_not)
 
     def first(self, collection: str | None, backbone: str | None) -> Pair:
-        """Return what is chosen when a page opens; raises UsageError for what was named and is not offered."""
+        """Return what is chosen when a page opens: rather something that has an index.
+
+        Raises UsageError for what was named and is not offered.
+        """
         if not self.collections:
             raise UsageError("There is no collection at hand; name a folder with data sets (--data DIR).")
-        pair = (collection or next(iter(self.collections)), backbone or self._first_backbone())
-        self.check(pair)
-        return pair
+        seen_by = backbone or self._first_backbone()
+        pairs = [(name, seen_by) for name in ([collection] if collection else self.collections)]
+        self.check(pairs[0])
+        return next((pair for pair in pairs if self.is_prepared(pair)), pairs[0])
 
     def check(self, pair: Pair) -> None:
         """Raise UsageError unless both are offered: names come from browsers, and could be paths."""

@@ -13,6 +13,8 @@ from cytobench.features.items import Box
 from cytobench.images import RGB
 from cytobench.pictures.page import picture_uri
 
+_SIDES = 4  # numbers that make a box: x, y, w, h
+_FAR = 1e6  # px; beyond it a browser has made something up
 _LABEL = (
     "The image. Draw a box around a cell, or move one with the arrow keys; with Shift they change its size."
 )
@@ -26,19 +28,20 @@ class FieldImage(Element, component="templates/field.js"):
         height, width = pixels.shape[:2]
         self._size = width, height
         self._on_box = on_box
-        self._props |= {
-            "src": picture_uri(pixels, side=FIELD_SIDE),
-            "width": width,
-            "height": height,
-            "box": box,
-            "label": _LABEL,
-        }
+        self.props.update(
+            {
+                "src": picture_uri(pixels, side=FIELD_SIDE),
+                "width": width,
+                "height": height,
+                "box": box,
+                "label": _LABEL,
+            }
+        )
         self.on("drawn", self._drawn)
 
     def show(self, box: Box | None) -> None:
         """Show a box that was chosen elsewhere."""
-        self._props["box"] = box
-        self.update()
+        self.props["box"] = box
 
     def _drawn(self, event: GenericEventArguments) -> Any:
         box = checked_box(event.args.get("box") if isinstance(event.args, dict) else None, *self._size)
@@ -50,11 +53,12 @@ class FieldImage(Element, component="templates/field.js"):
 
 def checked_box(said: Sequence[object] | None, width: int, height: int) -> Box | None:
     """Return a box that a browser named, cut to the image; None for what is no box in it."""
-    if not isinstance(said, list | tuple) or len(said) != 4:  # noqa: PLR2004
+    if not isinstance(said, list | tuple):
         return None
-    if not all(isinstance(value, int | float) and abs(value) < 1e6 for value in said):  # noqa: PLR2004
+    numbers = [value for value in said if isinstance(value, int | float) and abs(value) < _FAR]
+    if not len(numbers) == len(said) == _SIDES:
         return None
-    x, y, w, h = (int(value) for value in said)  # type: ignore[call-overload]
+    x, y, w, h = (int(value) for value in numbers)
     left, top = max(0, x), max(0, y)
     right, bottom = min(width, x + w), min(height, y + h)
     return (left, top, right - left, bottom - top) if right > left and bottom > top else None

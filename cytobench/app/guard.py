@@ -86,7 +86,7 @@ class Guard:
         return address.is_loopback or not is_loopback(self.host)
 
     async def _watched(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on: its body is counted as it comes, its answer gets the headers of a closed page."""
+        """Pass a request on: its body is counted as it comes, its answer gets headers."""
         seen = 0
 
         async def counted() -> Message:

@@ -1,4 +1,4 @@
-"""A visitor's question and its answer, as a page shows it: pictures are data URIs, and only permitted ones."""
+"""A visitor's question and its answer, as a page shows it: pictures are data URIs, where permitted."""
 
 from __future__ import annotations
 
@@ -95,14 +95,14 @@ def groups_to_exclude(searcher: Searcher) -> dict[str, str]:
     Empty where every cell is a group of its own.
     """
     groups = searcher.groups
-    if len(groups) >= searcher.size or len(groups) < 2:  # noqa: PLR2004
+    if len(groups) >= searcher.size or len(groups) < 2:
         return {}
     called = searcher.collection.card.group_called
     return {OWN_GROUP: OWN_GROUP} | {group: called(group) for group in groups}
 
 
 def examples(searcher: Searcher, count: int, seed: int) -> list[tuple[str, str, str]]:
-    """Return cells to begin with, all labels in turn: sample, label, picture ("" where it may not be shown)."""
+    """Return cells to begin with, all labels in turn: sample, label, picture ("": it may not be shown)."""
     rng = np.random.default_rng(seed)
     by_label: dict[str, list[str]] = {label: [] for label in searcher.labels}
     for sample, label in searcher.index.cells.select("sample", "label").rows():

@@ -31,7 +31,7 @@ class Address:
     @property
     def url(self) -> str:
         """The address to open in a browser on this machine."""
-        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
         return f"http://[{host}]:{self.port}/" if ":" in host else f"http://{host}:{self.port}/"
 
     @property
@@ -40,8 +40,9 @@ class Address:
         if is_loopback(self.host):
             return ""
         return (
-            f"Listening on {self.host}: whoever can reach this machine can look at the collections' pictures and "
-            "keep it busy. There is no password and no encryption; leave --host out to keep the page to yourself."
+            f"Listening on {self.host}: whoever can reach this machine can look at the collections' pictures "
+            "and keep it busy. There is no password and no encryption; leave --host out to keep the page to "
+            "yourself."
         )
 
 
@@ -122,8 +123,8 @@ def _run(
 
 
 _ICON = (
-    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><circle cx="16" cy="16" r="14" fill="#b9d7ee" '
-    'stroke="#005a9c" stroke-width="2"/><circle cx="18" cy="15" r="6" fill="#005a9c"/></svg>'
+    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><circle cx="16" cy="16" r="14" '
+    'fill="#b9d7ee" stroke="#005a9c" stroke-width="2"/><circle cx="18" cy="15" r="6" fill="#005a9c"/></svg>'
 )
 
 

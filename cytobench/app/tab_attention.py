@@ -30,7 +30,10 @@ class AttentionTab:
         with self._place:
             ui.label("Look up a cell first; then this shows where the backbone looked.")
         self._tabs.on_value_change(self._maybe)
-        self.desk.on_found.append(lambda: ui.timer(0, self._maybe, once=True))
+        self.desk.on_found.append(self._later)
+
+    def _later(self) -> None:
+        ui.timer(0, self._maybe, once=True)
 
     async def _maybe(self) -> None:
         found, searcher = self.desk.found, self.desk.searcher
@@ -65,7 +68,7 @@ class AttentionTab:
                 for one in maps:
                     with ui.element("figure"):
                         picture = ui.element("img")
-                        picture._props |= {"src": one.uri, "alt": f"{one.title}, {one.note}"}
+                        picture.props.update({"src": one.uri, "alt": f"{one.title}, {one.note}"})
                         with ui.element("figcaption"):
                             ui.label(one.title).style("font-weight: 600")
                             ui.label(one.note).classes("pale")

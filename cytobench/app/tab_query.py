@@ -117,7 +117,7 @@ class QuerySide:
             return False
         if searcher is not None and searcher.collection.whole_images:
             return True
-        return max(image.pixels.shape[:2]) <= _LARGEST_CELL
+        return bool(max(image.pixels.shape[:2]) <= _LARGEST_CELL)
 
     def _draw_image(self) -> None:
         self._image.clear()
@@ -225,11 +225,11 @@ class QuerySide:
             await self.desk.ask_sample(sample)
 
         cell = ui.element("button").classes("cell").on("click", ask)
-        cell._props |= {"type": "button", "aria-label": f"Look up {sample}, {label}", "title": sample}
+        cell.props.update({"type": "button", "aria-label": f"Look up {sample}, {label}", "title": sample})
         with cell:
             if uri:
                 picture = ui.element("img")
-                picture._props |= {"src": uri, "alt": ""}
+                picture.props.update({"src": uri, "alt": ""})
             ui.label(label).classes("line")
 
     def _others(self) -> None:

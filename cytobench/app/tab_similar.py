@@ -74,7 +74,8 @@ class SimilarTab:
             return
         card = searcher.collection.card
         ui.label(
-            f"{searcher.size:,} cells of {card.name} under {searcher.backbone}; index: {searcher.index.about.kind}."
+            f"{searcher.size:,} cells of {card.name} under {searcher.backbone}; "
+            f"index: {searcher.index.about.kind}."
         ).classes("small pale")
         source = "; ".join(part for part in (card.citation, card.licence) if part)
         if source:
@@ -107,11 +108,14 @@ class SimilarTab:
                     said.append(group_of(searcher, found.query))
                 ui.label("; ".join(part for part in said if part)).classes("small pale")
                 sample = found.query.sample
-                if sample is not None and searcher is not None and searcher.may_show:
-                    if not searcher.collection.whole_images:
-                        ui.button("Open its field", on_click=lambda: self._field(sample)).props(
-                            "no-caps dense flat"
-                        ).mark("field")
+                if sample is not None and self._lies_in_field():
+                    ui.button("Open its field", on_click=lambda: self._field(sample)).props(
+                        "no-caps dense flat"
+                    ).mark("field")
+
+    def _lies_in_field(self) -> bool:
+        searcher = self.desk.searcher
+        return searcher is not None and searcher.may_show and not searcher.collection.whole_images
 
     def _neighbours(self, found: Found) -> None:
         if all(one.uri for one in found.neighbours):
@@ -136,11 +140,13 @@ class SimilarTab:
         agrees = {True: ", the query's label", False: ", another label than the query's", None: ""}[
             one.agrees
         ]
-        cell._props |= {
-            "type": "button",
-            "title": f"Look this one up: {hit.sample}",
-            "aria-label": f"{rank}: similarity {hit.similarity:.3f}, {hit.label}{agrees}. Look this one up.",
-        }
+        cell.props.update(
+            {
+                "type": "button",
+                "title": f"Look this one up: {hit.sample}",
+                "aria-label": f"{rank}: similarity {hit.similarity:.3f}, {hit.label}{agrees}. Look it up.",
+            }
+        )
         with cell:
             _picture(one.uri, "")
             ui.label(f"{hit.similarity:.3f}  {hit.label}").classes("line").style("font-weight: 600")
@@ -177,4 +183,4 @@ class SimilarTab:
 
 def _picture(uri: str, alt: str) -> None:
     picture = ui.element("img")
-    picture._props |= {"src": uri, "alt": alt}
+    picture.props.update({"src": uri, "alt": alt})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Annotated
 
 import typer
@@ -35,10 +36,10 @@ def serve(
 ) -> None:
     """Serve a page: drop a cell or draw a box in a field, see similar cells, attention, the leaderboard.
 
-    It listens on this machine only, fetches nothing, and keeps no upload. Needs the extra:
-    pip install 'cytobench-harness\\[serve]'. For research: neighbours are no diagnosis.
+    It listens on this machine only, fetches nothing, and keeps no upload; it needs the extra "serve" of the
+    package. For research: neighbours are no diagnosis.
 
-    [dim]Examples:[/dim]  cytobench serve --data DIR  ·  cytobench serve -d bccd-cell-type -b cytofm --data DIR
+    [dim]Examples:[/dim]  cytobench serve --data DIR  ·  cytobench serve -d bccd -b cytofm --data DIR
     """
     from cytobench.app.server import free_address, require_nicegui
 
@@ -58,10 +59,8 @@ def serve(
     first = bench.first(dataset, backbone)
     if address.warning:
         typer.secho(address.warning, err=True, fg=typer.colors.YELLOW)
-    try:
+    with suppress(KeyboardInterrupt):  # the server has ended in peace, and passes the signal on
         server.serve(bench, address, first, open_browser=open_, ready=_ready)
-    except KeyboardInterrupt:  # the server has ended in peace and passes the signal on
-        pass
     typer.echo("Stopped.")
 
 
