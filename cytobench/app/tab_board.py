@@ -61,7 +61,7 @@ class BoardTab:
         self._place.clear()
         with self._place:
             self._line = ui.label("Reading …")
-            self._bar = ui.linear_progress(show_value=False).props('aria-label="Progress"')
+            self._bar = ui.linear_progress(show_value=False).props('aria-label="Progress"').classes("wide")
         self._timer.active = True
 
     def _look(self) -> None:

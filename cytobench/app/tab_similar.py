@@ -8,6 +8,7 @@ from cytobench.app.desk import Desk, Dropped
 from cytobench.app.jobs import sentence_of
 from cytobench.app.lookup import Found, Neighbour, field_of, group_of
 from cytobench.errors import CytoBenchError
+from cytobench.features.items import place_of
 from cytobench.pictures.licence import refuse_hidden
 
 _EVERY = 0.25  # seconds between looks at a job
@@ -36,7 +37,9 @@ class SimilarTab:
                 self._ask_to_prepare()
             elif not job.done:
                 self._line = ui.label(job.news.line)
-                self._bar = ui.linear_progress(show_value=False).props('aria-label="Progress"')
+                self._bar = (
+                    ui.linear_progress(show_value=False).props('aria-label="Progress"').classes("wide")
+                )
             elif job.error:
                 ui.label(job.error).classes("bad").mark("trouble")
                 ui.button("Try again", on_click=self.desk.open).props("no-caps dense flat")
@@ -118,16 +121,20 @@ class SimilarTab:
         return searcher is not None and searcher.may_show and not searcher.collection.whole_images
 
     def _neighbours(self, found: Found) -> None:
-        if all(one.uri for one in found.neighbours):
+        pictured = all(one.uri for one in found.neighbours)
+        if pictured:
             with ui.element("div").classes("cards"):
                 for rank, one in enumerate(found.neighbours, start=1):
                     self._card(rank, one)
-        with (
-            ui.element("div")
-            .classes("scroll")
-            .props('tabindex="0" role="region" aria-label="Neighbours as a table"')
-        ):
-            self._table(found)
+        with ui.element("details") as details:
+            with ui.element("summary").classes("small"):
+                ui.label("As a table").style("display: inline")
+            region = ui.element("div").classes("scroll")
+            region.props('tabindex="0" role="region" aria-label="Neighbours as a table"')
+            with region:
+                self._table(found)
+        if not pictured:
+            details.props("open")
 
     def _card(self, rank: int, one: Neighbour) -> None:
         hit = one.hit
@@ -143,7 +150,7 @@ class SimilarTab:
         cell.props.update(
             {
                 "type": "button",
-                "title": f"Look this one up: {hit.sample}",
+                "title": f"{one.where}; press to look it up",
                 "aria-label": f"{rank}: similarity {hit.similarity:.3f}, {hit.label}{agrees}. Look it up.",
             }
         )
@@ -152,7 +159,9 @@ class SimilarTab:
             ui.label(f"{hit.similarity:.3f}  {hit.label}").classes("line").style("font-weight: 600")
             if one.group:
                 ui.label(one.group).classes("line pale")
-            ui.label(one.where).classes("line pale")
+            ui.label(hit.file.rsplit("/", 1)[-1]).classes("line pale name")
+            if hit.box is not None:
+                ui.label(place_of(hit.box).strip(" ()")).classes("line pale")
 
     def _table(self, found: Found) -> None:
         with ui.element("table"):
