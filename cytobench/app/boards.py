@@ -41,7 +41,7 @@ def drawn(layout: Layout, *, only: str = "") -> str:
         places = [at for at, heading in enumerate(layout.headings) if heading.task == task]
         about = next((layout.headings[at].about for at in places if layout.headings[at].about), "no results")
         shown = [(name, cells) for name, cells in lines if any(cells[at].text != "not run" for at in places)]
-        tasks.append({"name": task, "about": about, "places": places, "lines": shown or lines})
+        tasks.append({"name": task, "about": about, "places": places, "lines": shown})
     standings = [one for one in layout.standings if word in one.backbone.lower()]
     context = {"layout": layout, "lines": lines, "tasks": tasks, "standings": standings}
     return render("board.html", context, folder=_TEMPLATES)

@@ -31,13 +31,13 @@ class QuerySide:
 
     def draw(self) -> None:
         """Draw it all."""
-        with ui.element("section").classes("stack").props('aria-label="Query"'):
+        with ui.element("section").classes("stack for-query").props('aria-label="Query"'):
             with ui.element("div").classes("panel stack"):
                 self._pickers()
             with ui.element("div").classes("panel stack"):
                 self._drop_zone()
                 self._image = ui.element("div").classes("stack")
-            self._examples = ui.element("div").classes("panel stack")
+        self._examples = ui.element("div").classes("panel stack for-examples")
         self.desk.on_opened.append(self._opened)
         self.desk.on_image.append(self._draw_image)
         self._opened()

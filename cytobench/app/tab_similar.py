@@ -22,7 +22,11 @@ class SimilarTab:
 
     def draw(self) -> None:
         """Draw it all."""
-        with ui.element("section").classes("stack").props('aria-label="Neighbours" aria-live="polite"'):
+        with (
+            ui.element("section")
+            .classes("stack for-answer")
+            .props('aria-label="Neighbours" aria-live="polite"')
+        ):
             self._state = ui.element("div").classes("stack")
             self._answer = ui.element("div").classes("stack")
         self._timer = ui.timer(_EVERY, self._look, active=False)
