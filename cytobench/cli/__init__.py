@@ -10,6 +10,7 @@ from typing import NoReturn
 import typer
 
 from cytobench.cli import (
+    attend,
     cache,
     catalogue,
     compare,
@@ -46,6 +47,7 @@ app.command(rich_help_panel="See it")(search.search)
 app.add_typer(index.app, name="index", rich_help_panel="See it")
 app.command(rich_help_panel="See it")(embed.embed)
 app.command(rich_help_panel="See it")(errors.errors)
+app.command(rich_help_panel="See it")(attend.attend)
 app.command(rich_help_panel="See it")(serve.serve)
 app.command(rich_help_panel="Train a backbone")(pretrain.pretrain)
 app.command(rich_help_panel="Train a backbone")(pretrain.views)

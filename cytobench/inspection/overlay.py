@@ -12,7 +12,8 @@ from cytobench.images import RGB
 
 COLOURS = "viridis"
 """Perceptually uniform, read alike by colour-blind people and in grey (Smith & van der Walt 2015)."""
-_FAINTEST, _STRONGEST = 0.15, 0.75
+_STRONGEST, _BEND, _GREYED = 0.8, 1.3, 0.35
+"""How much colour lies on the most attended to, how fast it fades below, and how grey the picture becomes."""
 
 
 def coloured(
@@ -31,13 +32,24 @@ def overlaid(
 ) -> RGB:
     """Return a crop, uint8 [s, s, 3], under a map, float [h, w]; the more attention, the more of its colour.
 
-    `top` and `smooth` as for `coloured`. Whatever gets little attention stays visible in greyish tones.
+    `top` and `smooth` as for `coloured`. Whatever gets little attention stays visible, a little greyed.
     """
-    shares = _scaled(values, crop.shape[0], top, smooth, wide=crop.shape[1])
+    return _blended(crop, _scaled(values, crop.shape[0], top, smooth, wide=crop.shape[1]))
+
+
+def painted(field: RGB, values: npt.NDArray[np.floating], *, top: float) -> RGB:
+    """Return a field, uint8 [h, w, 3], under values of its pixels, float [h, w]; NaN leaves a pixel bare."""
+    known = np.isfinite(values)
+    shares = np.clip(np.where(known, values, 0) / top, 0, 1).astype(np.float32)
+    return np.where(known[..., None], _blended(field, shares), field)
+
+
+def _blended(crop: RGB, shares: npt.NDArray[np.float32]) -> RGB:
+    """Return a picture with as much colour on it as `shares`, 0..1, float32 [h, w], say."""
     colours = _colours()[np.rint(255 * shares).astype(np.uint8)].astype(np.float32)
-    strength = (_FAINTEST + (_STRONGEST - _FAINTEST) * shares)[..., None]
+    strength = (_STRONGEST * shares**_BEND)[..., None]
     grey = crop.astype(np.float32).mean(axis=2, keepdims=True)
-    below = 0.4 * crop + 0.6 * grey
+    below = (1 - _GREYED) * crop + _GREYED * grey
     mixed: RGB = np.rint((1 - strength) * below + strength * colours).clip(0, 255).astype(np.uint8)
     return mixed
 
@@ -54,11 +66,19 @@ def _scaled(
 
 
 def top_of(*maps: npt.NDArray[np.floating]) -> float:
-    """Return the top of a scale that maps share: their largest value, but at least twice their mean.
+    """Return the top of a scale that maps share: what one value in a hundred exceeds.
 
-    So even attention has the middle colour everywhere, and not its noise the whole range.
+    But at least twice their mean, so that even attention has the middle colour everywhere, and not its noise
+    the whole range.
     """
-    return max(float(max(one.max() for one in maps)), 2 * float(np.mean([one.mean() for one in maps])))
+    values = np.concatenate([one.ravel() for one in maps])
+    return max(float(np.quantile(values, 0.99)), 2 * float(values.mean()))
+
+
+def ramp(width: int, height: int) -> RGB:
+    """Return the colours from 0 to the top as a bar, uint8 [height, width, 3]."""
+    bar = _colours()[np.linspace(0, 255, width).round().astype(np.uint8)]
+    return np.repeat(bar[None], height, axis=0)
 
 
 @lru_cache
