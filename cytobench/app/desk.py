@@ -32,7 +32,7 @@ class Dropped:
 class Desk:
     """What one visitor is looking at.
 
-    Parts of the page listen: `on_opened` hears that a collection is being opened, or is; `on_image` that the
+    `left`: the page was closed. Parts of the page listen: `on_opened` hears that a collection is being opened, or is; `on_image` that the
     image or the box changed; `on_found` that an answer, or a sentence instead of it, has come.
     """
 
@@ -47,7 +47,7 @@ class Desk:
     wanted: Wanted | None = None
     found: Found | None = None
     trouble: str = ""
-    busy: bool = False
+    left: bool = False
     opening: Job[Searcher] | None = None
     on_opened: list[Listener] = field(default_factory=list)
     on_image: list[Listener] = field(default_factory=list)
@@ -88,8 +88,14 @@ class Desk:
 
     def complain(self, sentence: str) -> None:
         """Show a sentence where an answer would stand."""
-        self.trouble, self.found, self.busy = sentence, None, False
+        self.trouble, self.found = sentence, None
         _tell(self.on_found)
+
+    def leave(self) -> None:
+        """Forget everything: the visitor has closed the page, and nobody is there to be told."""
+        self.left, self.image, self.wanted, self.found = True, None, None, None
+        for listeners in (self.on_opened, self.on_image, self.on_found):
+            listeners.clear()
 
     async def ask_image(self, box: Box | None) -> None:
         """Look up the image on the desk, or a box in it."""
@@ -114,18 +120,18 @@ class Desk:
         if searcher is None:
             return
         self._asked += 1
-        mine, self.busy = self._asked, True
+        mine = self._asked
         try:
             asked = Wanted(
                 wanted.sample, wanted.pixels, wanted.name, wanted.box, self.mpp, self.k, self.group
             )
             found = await asyncio.to_thread(look_up, searcher, asked)
         except Exception as error:  # whatever it is, this visitor gets a sentence and nobody else is harmed
-            if mine == self._asked:
+            if mine == self._asked and not self.left:
                 self.complain(sentence_of(error))
             return
-        if mine == self._asked:
-            self.found, self.trouble, self.busy = found, "", False
+        if mine == self._asked and not self.left:
+            self.found, self.trouble = found, ""
             _tell(self.on_found)
 
 

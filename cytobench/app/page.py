@@ -29,7 +29,9 @@ def lay_page(bench: Bench, scratch: Path, first: Pair) -> None:
     def page() -> None:
         ui.add_css(style)
         ui.add_head_html('<meta name="robots" content="noindex">')
-        _draw(Desk(bench, scratch, first))
+        desk = Desk(bench, scratch, first)
+        ui.context.client.on_delete(desk.leave)
+        _draw(desk)
 
     app.on_exception(lambda error: None)  # it is logged; the visitor's part of the page tells the rest
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from nicegui import ui
+from nicegui import background_tasks, ui
 
 from cytobench.app.attended import Map, maps_of
 from cytobench.app.desk import Desk
@@ -33,7 +33,7 @@ class AttentionTab:
         self.desk.on_found.append(self._later)
 
     def _later(self) -> None:
-        ui.timer(0, self._maybe, once=True)
+        background_tasks.create(self._maybe())
 
     async def _maybe(self) -> None:
         found, searcher = self.desk.found, self.desk.searcher
@@ -49,15 +49,16 @@ class AttentionTab:
         try:
             maps = await asyncio.to_thread(maps_of, searcher, found.crop)
         except Exception as error:  # one visitor's trouble, told to this visitor
-            self._say(sentence_of(error))
+            if not self.desk.left:
+                self._say(sentence_of(error))
             return
-        if self._shown is found:
+        if self._shown is found and not self.desk.left:
             self._draw(found, maps)
 
     def _say(self, sentence: str) -> None:
         self._place.clear()
         with self._place:
-            ui.label(sentence).mark("attention-says")
+            ui.label(sentence)
 
     def _draw(self, found: Found, maps: list[Map]) -> None:
         self._place.clear()

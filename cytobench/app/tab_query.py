@@ -51,13 +51,13 @@ class QuerySide:
             value=desk.pair[0],
             with_input=True,
             on_change=lambda event: self._choose(collection=event.value),
-        ).props("outlined dense options-dense").classes("wide").mark("collection")
+        ).props("outlined dense options-dense").classes("wide")
         ui.select(
             list(bench.usable),
             label="Backbone",
             value=desk.pair[1],
             on_change=lambda event: self._choose(backbone=event.value),
-        ).props("outlined dense options-dense").classes("wide").mark("backbone")
+        ).props("outlined dense options-dense").classes("wide")
         away = [one for one in offers.values() if one.why_not]
         if away:
             with ui.element("details").classes("small"):
@@ -140,9 +140,7 @@ class QuerySide:
                     for name, at in zip(most, self.desk.box or (None,) * 4, strict=True)
                 ]
             with ui.element("div").classes("row-of"):
-                ui.button("Look up the box", on_click=self._typed).props("no-caps dense unelevated").mark(
-                    "box"
-                )
+                ui.button("Look up the box", on_click=self._typed).props("no-caps dense unelevated")
                 if max(height, width) <= LARGEST:
                     ui.button("Look up the whole image", on_click=self._ask_whole).props("no-caps dense flat")
 

@@ -45,7 +45,7 @@ class SimilarTab:
                     ui.linear_progress(show_value=False).props('aria-label="Progress"').classes("wide")
                 )
             elif job.error:
-                ui.label(job.error).classes("bad").mark("trouble")
+                ui.label(job.error).classes("bad")
                 ui.button("Try again", on_click=self.desk.open).props("no-caps dense flat")
             else:
                 self._about()
@@ -57,7 +57,7 @@ class SimilarTab:
             f"{collection} has no index under {backbone} yet. Making one computes the features of cells that "
             "have none, which can take minutes; it is done once and kept."
         )
-        ui.button("Make it now", on_click=self.desk.open).props("no-caps unelevated").mark("prepare")
+        ui.button("Make it now", on_click=self.desk.open).props("no-caps unelevated")
 
     async def _look(self) -> None:
         job = self.desk.opening
@@ -91,13 +91,13 @@ class SimilarTab:
             try:
                 refuse_hidden([card])
             except CytoBenchError as error:
-                ui.label(str(error)).classes("small").mark("licence")
+                ui.label(str(error)).classes("small")
 
     def _found(self) -> None:
         self._answer.clear()
         with self._answer:
             if self.desk.trouble:
-                ui.label(self.desk.trouble).classes("bad").props('role="alert"').mark("trouble")
+                ui.label(self.desk.trouble).classes("bad").props('role="alert"')
             if self.desk.found is not None:
                 self._query(self.desk.found)
                 self._neighbours(self.desk.found)
@@ -118,7 +118,7 @@ class SimilarTab:
                 if sample is not None and self._lies_in_field():
                     ui.button("Open its field", on_click=lambda: self._field(sample)).props(
                         "no-caps dense flat"
-                    ).mark("field")
+                    )
 
     def _lies_in_field(self) -> bool:
         searcher = self.desk.searcher

@@ -68,7 +68,9 @@ def write_collections(root: Path) -> None:
     hidden = toy | {"title": "Toy cells behind a licence", "more": "show_images = false"}
     for name, values in (("toy", toy), ("toy-fields", fields), ("toy-hidden", hidden)):
         text = _CARD.format(name=name, **values)
-        (root / "tasks" / f"{name}.toml").write_text(text.replace(f'"{values["title"]}"', f"'{values['title']}'"))
+        (root / "tasks" / f"{name}.toml").write_text(
+            text.replace(f'"{values["title"]}"', f"'{values['title']}'")
+        )
     (root / "leaderboards" / "toy-board.toml").write_text(
         'name = "toy-board"\ntitle = "Toy board"\nbackbones = ["morphology", "random-vit-tiny"]\n'
         'columns = [{ task = "toy", probe = "knn", tuned = false, ranked = true }]\n'

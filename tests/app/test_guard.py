@@ -12,7 +12,12 @@ from tests.app.conftest import Served
 
 
 def ask(
-    server: Served, path: str, *, method: str = "GET", headers: dict[str, str] | None = None, body: bytes = b""
+    server: Served,
+    path: str,
+    *,
+    method: str = "GET",
+    headers: dict[str, str] | None = None,
+    body: bytes = b"",
 ) -> tuple[int, str, dict[str, str]]:
     """Send a request as written, without a client that tidies it."""
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
@@ -24,7 +29,11 @@ def ask(
         connection.putheader("Content-Length", str(len(body)))
     connection.endheaders(body or None)
     answer = connection.getresponse()
-    return answer.status, answer.read().decode("utf-8", "replace"), {k.lower(): v for k, v in answer.getheaders()}
+    return (
+        answer.status,
+        answer.read().decode("utf-8", "replace"),
+        {k.lower(): v for k, v in answer.getheaders()},
+    )
 
 
 def test_the_page_is_served_under_a_policy_that_keeps_the_browser_here(server: Served) -> None:
@@ -75,7 +84,9 @@ def test_static_files_do_not_lead_out_of_their_folder(server: Served) -> None:
         assert "import" not in said
 
 
-@pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "", "192.168.1.7"])
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "", "192.168.1.7"]
+)
 def test_a_foreign_name_that_points_here_is_refused(server: Served, host: str) -> None:
     status, said, _ = ask(server, "/", headers={"Host": host})
     assert status == 400
@@ -142,5 +153,8 @@ def test_a_server_for_others_knows_addresses_and_its_own_names_only() -> None:
     assert guard.knows("192.168.1.7")
     assert guard.knows("lab-pc")
     assert not guard.knows("evil.example")
-    assert is_loopback("127.0.0.1") and is_loopback("::1") and is_loopback("localhost")
-    assert not is_loopback("0.0.0.0") and not is_loopback("lab-pc")
+    assert is_loopback("127.0.0.1")
+    assert is_loopback("::1")
+    assert is_loopback("localhost")
+    assert not is_loopback("0.0.0.0")
+    assert not is_loopback("lab-pc")

@@ -28,7 +28,9 @@ def png_that_says(width: int, height: int) -> bytes:
     """Return a small PNG file whose header promises this many pixels."""
     head = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     body = b"IDAT" + zlib.compress(bytes(1000))
-    chunks = [struct.pack(">I", len(part) - 4) + part + struct.pack(">I", zlib.crc32(part)) for part in (head, body)]
+    chunks = [
+        struct.pack(">I", len(part) - 4) + part + struct.pack(">I", zlib.crc32(part)) for part in (head, body)
+    ]
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
 
 
@@ -43,7 +45,10 @@ def test_every_permitted_format_is_read_and_nothing_stays(tmp_path: Path, kind: 
     [
         (b"", "empty"),
         (b"hello, this is no image at all", "no image that can be opened"),
-        (b"<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>", "no image that can be opened"),
+        (
+            b"<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>",
+            "no image that can be opened",
+        ),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "no image that can be opened"),
         (picture(1, 1), "1 x 1 px"),
         (picture(20_000, 8), "too large to be looked at whole (20,000 x 8 px)"),
