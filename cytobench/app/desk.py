@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,8 +32,9 @@ class Dropped:
 class Desk:
     """What one visitor is looking at.
 
-    `left`: the page was closed. Parts of the page listen: `on_opened` hears that a collection is being opened, or is; `on_image` that the
-    image or the box changed; `on_found` that an answer, or a sentence instead of it, has come.
+    `left`: the page was closed. Parts of the page listen: `on_opened` hears that a collection is being
+    opened, or is; `on_image` that the image or the box changed; `on_found` that an answer, or a sentence
+    instead of it, has come.
     """
 
     bench: Bench
@@ -53,6 +54,7 @@ class Desk:
     on_image: list[Listener] = field(default_factory=list)
     on_found: list[Listener] = field(default_factory=list)
     _asked: int = 0
+    _asking: bool = False
 
     @property
     def searcher(self) -> Searcher | None:
@@ -114,24 +116,27 @@ class Desk:
             await self._ask(self.wanted)
 
     async def _ask(self, wanted: Wanted) -> None:
-        """Ask in a thread; an answer that comes after a later question is dropped."""
-        self.wanted = wanted
-        searcher = self.searcher
-        if searcher is None:
+        """Ask in a thread, one question at a time: of those that come meanwhile only the last is asked."""
+        self.wanted, self._asked = wanted, self._asked + 1
+        if self._asking:
             return
-        self._asked += 1
-        mine = self._asked
+        self._asking, answered = True, 0
         try:
-            asked = Wanted(
-                wanted.sample, wanted.pixels, wanted.name, wanted.box, self.mpp, self.k, self.group
-            )
+            while answered != self._asked and self.searcher is not None and self.wanted is not None:
+                answered = self._asked
+                await self._answer(self.searcher, self.wanted, answered)
+        finally:
+            self._asking = False
+
+    async def _answer(self, searcher: Searcher, wanted: Wanted, number: int) -> None:
+        found, trouble = None, ""
+        try:
+            asked = replace(wanted, mpp=self.mpp, k=self.k, group=self.group)
             found = await asyncio.to_thread(look_up, searcher, asked)
         except Exception as error:  # whatever it is, this visitor gets a sentence and nobody else is harmed
-            if mine == self._asked and not self.left:
-                self.complain(sentence_of(error))
-            return
-        if mine == self._asked and not self.left:
-            self.found, self.trouble = found, ""
+            trouble = sentence_of(error)
+        if number == self._asked and not self.left:
+            self.found, self.trouble = found, trouble
             _tell(self.on_found)
 
 

@@ -41,13 +41,12 @@ class FieldImage(Element, component="templates/field.js"):
 
     def show(self, box: Box | None) -> None:
         """Show a box that was chosen elsewhere."""
-        self.props["box"] = box
+        self.run_method("put", box)
 
     def _drawn(self, event: GenericEventArguments) -> Any:
         box = checked_box(event.args.get("box") if isinstance(event.args, dict) else None, *self._size)
         if box is None:
             return None
-        self.show(box)
         return self._on_box(box)
 
 

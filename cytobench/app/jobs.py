@@ -115,7 +115,6 @@ class Job(Generic[T]):
 def sentence_of(error: Exception) -> str:
     """Return what a person on the page is told of a failure; what nobody foresaw is logged as well."""
     if isinstance(error, CytoBenchError):
-        text = str(error)
-        return text[:1].upper() + text[1:]
+        return str(error)
     _log.error("unforeseen", exc_info=error)
     return "This should not have happened; the terminal in which cytobench serve runs says more."

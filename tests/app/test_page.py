@@ -139,11 +139,14 @@ def test_an_upload_of_nonsense_gets_a_sentence(visit: Visit, server: Served, dat
     at_peace(seen, server)
 
 
-def test_a_file_that_is_too_large_is_refused_before_it_is_sent(visit: Visit, server: Served) -> None:
+def test_a_file_that_is_too_large_is_refused_before_it_is_sent(
+    visit: Visit, server: Served, tmp_path: Path
+) -> None:
     seen = visit()
-    drop(seen.page, "large.png", noise(0) + bytes(21 * 2**20))
+    (tmp_path / "large.png").write_bytes(noise(0) + bytes(21 * 2**20))
+    seen.page.set_input_files("input[type=file]", tmp_path / "large.png")
     seen.page.get_by_role("alert").filter(has_text="larger than 20 MB").wait_for()
-    assert not [url for url in seen.requests if "upload" in url]
+    assert not [url for url in seen.requests if "/upload/" in url]
     at_peace(seen, server)
 
 
@@ -223,6 +226,7 @@ def _box(page: Page) -> list[float]:
     return [float(box.get_attribute(name) or "nan") for name in ("x", "y", "width", "height")]
 
 
+@pytest.mark.slow
 def test_a_box_is_drawn_with_a_finger_and_the_page_stays(
     visit: Visit, server: Served, open_page: OpenPage
 ) -> None:
@@ -326,8 +330,7 @@ def test_the_leaderboard_is_browsed(visit: Visit, server: Served) -> None:
     at_peace(seen, server)
 
 
-@pytest.mark.parametrize("dark", [False, True])
-@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize(("width", "dark"), [(390, True), (390, False), (1280, True)])
 def test_light_and_dark_on_a_phone_and_a_desk(visit: Visit, server: Served, width: int, dark: bool) -> None:
     seen = visit(width=width, dark=dark)
     page = seen.page
@@ -373,6 +376,7 @@ def test_visitors_do_not_see_each_others_images(visit: Visit, server: Served) ->
     assert "secret-patient" not in other.page.content()
 
 
+@pytest.mark.slow
 def test_a_visitor_who_leaves_in_the_middle_harms_nobody(visit: Visit, server: Served) -> None:
     staying = visit()
     for _ in range(3):
@@ -400,6 +404,7 @@ def test_the_page_says_that_it_is_for_research(visit: Visit, server: Served) -> 
     assert "For research." in visit().page.locator("footer").inner_text()
 
 
+@pytest.mark.slow
 def test_real_fields(shared_data: Path, open_page: OpenPage, tmp_path: Path) -> None:
     """A box drawn in a real field finds the white cell's like."""
     from tests.app.conftest import serving

@@ -14,11 +14,12 @@ export default {
     </div>`,
   props: { src: String, width: Number, height: Number, box: Array, label: String },
   data() {
-    return { from: null, drawing: null };
+    return { from: null, drawing: null, kept: this.box };
   },
+
   computed: {
     shown() {
-      return this.drawing || this.box;
+      return this.drawing || this.kept;
     },
   },
   methods: {
@@ -49,7 +50,7 @@ export default {
       this.move(event);
       const drawn = this.drawing;
       this.cancel();
-      if (drawn && drawn[2] > 2 && drawn[3] > 2) this.$emit("drawn", { box: drawn });
+      if (drawn && drawn[2] > 2 && drawn[3] > 2) this.tell(drawn);
     },
     cancel() {
       this.from = this.drawing = null;
@@ -60,7 +61,7 @@ export default {
       event.preventDefault();
       const step = Math.max(1, Math.round(this.width / 100));
       const side = Math.round(Math.min(this.width, this.height) / 5);
-      let [x, y, w, h] = this.box || [(this.width - side) >> 1, (this.height - side) >> 1, side, side];
+      let [x, y, w, h] = this.kept || [(this.width - side) >> 1, (this.height - side) >> 1, side, side];
       if (event.shiftKey) {
         w = Math.max(8, w + step * way[0]);
         h = Math.max(8, h + step * way[1]);
@@ -72,7 +73,14 @@ export default {
       h = Math.min(h, this.height);
       x = Math.max(0, Math.min(this.width - w, x));
       y = Math.max(0, Math.min(this.height - h, y));
-      this.$emit("drawn", { box: [x, y, w, h] });
+      this.tell([x, y, w, h]);
+    },
+    put(box) {
+      this.kept = box;
+    },
+    tell(box) {
+      this.kept = box; // at once: keys come faster than answers
+      this.$emit("drawn", { box });
     },
   },
 };
