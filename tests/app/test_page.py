@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 Visit = Callable[..., Watched]
-_SECONDS = 30_000
+_SECONDS = 60_000
 
 
 def choose(page: Page, label: str, option: str) -> None:
@@ -29,14 +29,15 @@ def choose(page: Page, label: str, option: str) -> None:
     page.get_by_role("option").filter(has_text=option).first.click()
 
 
-def opened(page: Page) -> None:
-    """Wait until the collection is open; have its index made where there is none."""
-    made = page.get_by_role("button", name="Make it now")
-    examples = page.locator(".examples .cell").first
-    made.or_(examples).first.wait_for(timeout=_SECONDS)
-    if made.is_visible():
-        made.click()
-    examples.wait_for(timeout=_SECONDS)
+def opened(page: Page, collection: str = "toy", backbone: str = "morphology") -> None:
+    """Wait until this collection is open under this backbone; have its index made where there is none."""
+    about = page.get_by_text(re.compile(rf"cells of {collection} under {backbone}; index"))
+    missing = page.get_by_text(f"{collection} has no index under {backbone} yet.")
+    about.or_(missing).first.wait_for(timeout=_SECONDS)
+    if missing.is_visible():
+        page.get_by_role("button", name="Make it now").click()
+    about.wait_for(timeout=_SECONDS)
+    page.locator(".examples .cell").first.wait_for()
 
 
 def drop(page: Page, name: str, data: bytes) -> None:
@@ -58,17 +59,14 @@ def noise(seed: int, side: int = 24) -> bytes:
 
 @pytest.fixture
 def visit(server: Served, open_page: OpenPage) -> Visit:
-    """Open the page as a visitor, with the collection ready and one of the pairs chosen."""
+    """Open the page as a visitor, with a collection ready under morphology."""
 
-    def call(collection: str = "", backbone: str = "", **options: object) -> Watched:
+    def call(collection: str = "toy", **options: object) -> Watched:
         seen = open_page(server.url, **options)
         opened(seen.page)
-        if collection:
+        if collection != "toy":
             choose(seen.page, "Collection", collection)
-            opened(seen.page)
-        if backbone:
-            choose(seen.page, "Backbone", backbone)
-            opened(seen.page)
+            opened(seen.page, collection)
         return seen
 
     return call
@@ -208,7 +206,7 @@ def test_a_box_is_drawn_in_a_field_with_the_mouse_the_keyboard_and_by_numbers(
     x, _, _, h = _box(page)
     assert x == pytest.approx(36, abs=1)
     page.keyboard.press("Shift+ArrowDown")
-    page.wait_for_function(f"document.querySelector('.field-box').getAttribute('height') === '{h + 1}'")
+    page.wait_for_function(f"document.querySelector('.field-box').getAttribute('height') === '{h + 1:.0f}'")
     for name, value in (("x", 6), ("y", 6), ("w", 20), ("h", 20)):
         page.get_by_label(name, exact=True).fill(str(value))
     page.get_by_role("button", name="Look up the box").click()
@@ -284,7 +282,7 @@ def test_attention_of_a_transformer_and_a_sentence_for_handcrafted_features(
     page.get_by_text("handcrafted features and has no attention").wait_for()
     page.get_by_role("tab", name="Similar cells").click()
     choose(page, "Backbone", "random-vit-tiny")
-    opened(page)
+    opened(page, backbone="random-vit-tiny")
     page.locator(".neighbour").first.wait_for()  # the same cell, looked up again
     page.get_by_role("tab", name="Attention").click()
     page.locator(".maps figure").first.wait_for()
@@ -413,7 +411,7 @@ def test_real_fields(shared_data: Path, open_page: OpenPage, tmp_path: Path) -> 
         tmp_path, "-d", "bccd-cell-type", "-b", "colour-statistics", "--data", str(shared_data)
     ) as server:
         seen = open_page(server.url)
-        opened(seen.page)
+        opened(seen.page, "bccd-cell-type", "colour-statistics")
         drop(seen.page, "field.jpg", (shared_data / "bccd/BCCD/JPEGImages/BloodImage_00010.jpg").read_bytes())
         seen.page.locator(".field").wait_for()
         seen.page.get_by_role("button", name="Look up the whole image").wait_for()
