@@ -16,7 +16,8 @@ from cytobench.pictures.page import picture_uri
 _SIDES = 4  # numbers that make a box: x, y, w, h
 _FAR = 1e6  # px; beyond it a browser has made something up
 _LABEL = (
-    "The image. Draw a box around a cell, or move one with the arrow keys; with Shift they change its size."
+    "The image. Draw a box around a cell or click on its centre; arrow keys move the box, with Shift they "
+    "change its size."
 )
 
 
@@ -51,13 +52,15 @@ class FieldImage(Element, component="templates/field.js"):
 
 
 def checked_box(said: Sequence[object] | None, width: int, height: int) -> Box | None:
-    """Return a box that a browser named, cut to the image; None for what is no box in it."""
+    """Return a box that a browser named, cut to the image; w = h = 0: a point; None for what is neither."""
     if not isinstance(said, list | tuple):
         return None
     numbers = [value for value in said if isinstance(value, int | float) and abs(value) < _FAR]
     if not len(numbers) == len(said) == _SIDES:
         return None
     x, y, w, h = (int(value) for value in numbers)
+    if w == h == 0:
+        return (x, y, 0, 0) if 0 <= x < width and 0 <= y < height else None
     left, top = max(0, x), max(0, y)
     right, bottom = min(width, x + w), min(height, y + h)
     return (left, top, right - left, bottom - top) if right > left and bottom > top else None

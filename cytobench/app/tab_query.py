@@ -130,7 +130,9 @@ class QuerySide:
                 "overflow-wrap: anywhere"
             )
             self._field = FieldImage(image.pixels, self.desk.box, self._boxed)
-            ui.label("Draw a box around one cell, or give its place in pixels:").classes("small")
+            ui.label("Draw a box around one cell, click on its centre, or give its place in pixels:").classes(
+                "small"
+            )
             with ui.element("div").classes("row-of"):
                 most = {"x": width, "y": height, "w": width, "h": height}
                 self._numbers = [
@@ -145,6 +147,9 @@ class QuerySide:
                     ui.button("Look up the whole image", on_click=self._ask_whole).props("no-caps dense flat")
 
     async def _boxed(self, box: Box) -> None:
+        if box[2:] == (0, 0) and self.desk.bench.collections[self.desk.pair[0]].view.kind != "window":
+            self.desk.complain("Draw a box around the cell: those of this collection are cut by their size.")
+            return
         for number, value in zip(self._numbers, box, strict=True):
             number.value = value
         await self.desk.ask_image(box)

@@ -11,6 +11,7 @@ from cytobench.errors import CytoBenchError
 from cytobench.features.items import place_of
 from cytobench.pictures.licence import refuse_hidden
 
+_FRAMES = "Frames: green, the query's label; orange, another one. Press a neighbour to look it up."
 _EVERY = 0.25  # seconds between looks at a job
 
 
@@ -126,6 +127,8 @@ class SimilarTab:
 
     def _neighbours(self, found: Found) -> None:
         pictured = all(one.uri for one in found.neighbours)
+        if pictured and found.query.label is not None:
+            ui.label(_FRAMES).classes("small pale")
         if pictured:
             with ui.element("div").classes("cards"):
                 for rank, one in enumerate(found.neighbours, start=1):

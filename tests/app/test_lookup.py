@@ -201,3 +201,27 @@ def test_a_leaderboard_is_text_and_can_be_narrowed() -> None:
     assert "91.0" not in drawn(layout, only="OTH")
     assert "90.0" in drawn(layout, only="OTH")
     assert "No backbone of that name." in drawn(layout, only="nobody")
+
+
+@pytest.mark.parametrize(
+    ("said", "box"),
+    [
+        ([10, 20, 30, 25], (10, 20, 30, 25)),
+        ([90, 40, 30, 40], (90, 40, 10, 10)),
+        ([-5, -5, 10, 10], (0, 0, 5, 5)),
+        ([5, 5, 0, 0], (5, 5, 0, 0)),
+        ([100, 5, 0, 0], None),
+        ([5, 5, 0, 9], None),
+        ([5, 5, -9, 9], None),
+        ([200, 5, 9, 9], None),
+        ([1, 2, 3], None),
+        (["1", 2, 3, 4], None),
+        ([float("nan"), 2, 3, 4], None),
+        ([1e300, 2, 3, 4], None),
+        ("../../etc/passwd", None),
+        (None, None),
+    ],
+)
+def test_boxes_from_a_browser_lie_in_the_image_or_are_none(said: object, box: object) -> None:
+    field = pytest.importorskip("cytobench.app.field", reason="no tests of the page: NiceGUI is missing")
+    assert field.checked_box(said, 100, 50) == box

@@ -213,7 +213,13 @@ def test_a_box_is_drawn_in_a_field_with_the_mouse_the_keyboard_and_by_numbers(
     page.wait_for_function(
         "[...document.querySelectorAll('.neighbour')].slice(0, 5).every(e => e.innerText.includes('red'))"
     )
+    page.mouse.click(around["x"] + 46 * scale, around["y"] + 16 * scale)  # the centre of a cell
+    page.wait_for_function(
+        "[...document.querySelectorAll('.neighbour')].slice(0, 5).every(e => e.innerText.includes('blue'))"
+    )
+    page.get_by_label("x", exact=True).fill("95")
     page.get_by_label("w", exact=True).fill("0")
+    page.get_by_label("h", exact=True).fill("7")
     page.get_by_role("button", name="Look up the box").click()
     page.get_by_role("alert").filter(has_text="Draw a box").wait_for()
     at_peace(seen, server)

@@ -6,7 +6,11 @@ export default {
          @pointerdown="begin" @pointermove="move" @pointerup="end" @pointercancel="cancel" @keydown="key">
       <img :src="src" alt="" draggable="false">
       <svg :viewBox="'0 0 ' + width + ' ' + height" preserveAspectRatio="none" aria-hidden="true">
-        <g v-if="shown">
+        <g v-if="shown && !shown[2] && !shown[3]">
+          <circle class="field-halo" :cx="shown[0]" :cy="shown[1]" :r="width / 60"/>
+          <circle class="field-box" :cx="shown[0]" :cy="shown[1]" :r="width / 60"/>
+        </g>
+        <g v-else-if="shown">
           <rect class="field-halo" :x="shown[0]" :y="shown[1]" :width="shown[2]" :height="shown[3]"/>
           <rect class="field-box" :x="shown[0]" :y="shown[1]" :width="shown[2]" :height="shown[3]"/>
         </g>
@@ -49,8 +53,9 @@ export default {
       if (!this.from) return;
       this.move(event);
       const drawn = this.drawing;
+      const [x, y] = this.from;
       this.cancel();
-      if (drawn && drawn[2] > 2 && drawn[3] > 2) this.tell(drawn);
+      this.tell(drawn && drawn[2] > 2 && drawn[3] > 2 ? drawn : [x, y, 0, 0]); // a click is a point
     },
     cancel() {
       this.from = this.drawing = null;
@@ -61,7 +66,8 @@ export default {
       event.preventDefault();
       const step = Math.max(1, Math.round(this.width / 100));
       const side = Math.round(Math.min(this.width, this.height) / 5);
-      let [x, y, w, h] = this.kept || [(this.width - side) >> 1, (this.height - side) >> 1, side, side];
+      const had = this.kept && (this.kept[2] || !event.shiftKey) ? this.kept : null;
+      let [x, y, w, h] = had || [(this.width - side) >> 1, (this.height - side) >> 1, side, side];
       if (event.shiftKey) {
         w = Math.max(8, w + step * way[0]);
         h = Math.max(8, h + step * way[1]);
