@@ -31,6 +31,11 @@ _PROBES = {
         "cell",
     ),
     "prototype": ("nearest class mean", "SimpleShot: centred, unit length; nothing to tune", "cell"),
+    "retrieval": (
+        "look-alikes among the training cells (mAP@10)",
+        "cosine on centred features, k = 10; precision, vote, hubness too; nothing to tune",
+        "cell",
+    ),
     "abmil": (
         "gated attention over the instances of a bag (Ilse et al. 2018)",
         "tuned: learning rate, weight decay, instance dropout (--trials)",

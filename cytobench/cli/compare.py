@@ -74,8 +74,12 @@ def compare(
 
 
 def _title(found: list[Duel]) -> str:
+    from cytobench.evaluation.metrics import title_of
+    from cytobench.evaluation.recipes import OWN_METRIC
+
     corrected = f"p corrected for the {found[0].pairs} pairs shown"
-    return f"{found[0].metric.replace('_', ' ')}, points of 100; {corrected}"
+    shared = [one for one in found if one.probe not in OWN_METRIC] or found
+    return f"{title_of(shared[0].metric)}, points of 100; {corrected}"
 
 
 def _table(found: list[Duel]) -> Table:
@@ -90,7 +94,7 @@ def _table(found: list[Duel]) -> Table:
     for one in found:
         low, high = one.found.interval.low, one.found.interval.high
         table.add_row(
-            f"{one.probe}{' tuned' if one.tuned else ''}",
+            one.kind,
             f"{one.a} {100 * one.value_a:.1f}",
             f"{one.b} {100 * one.value_b:.1f}",
             f"{100 * one.found.difference:+.1f} [{_points(low, '+')}, {_points(high, '+')}]",
@@ -110,7 +114,7 @@ def _spreads(found: list[Duel]) -> str:
     for one in found:
         for name, spread in ((one.a, one.spread_a), (one.b, one.spread_b)):
             parts = [f"{source} {_points(value)}" for source, value in vars(spread).items()]
-            key = f"{name}, {one.probe}{' tuned' if one.tuned else ''}"
+            key = f"{name}, {one.kind}"
             lines[key] = f"  {key}: " + ", ".join(parts)
     head = "[dim]Standard deviation by source (fold, seed, sample of groups), points:\n"
     return head + "\n".join(lines.values()) + "[/dim]"

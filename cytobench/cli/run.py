@@ -131,8 +131,11 @@ def run(
     cytobench run --backbone my/card.toml --plugin my --task my-cells --folds 3
 
     cytobench run -b uni -t malaria-patients --probe abmil --trials 32 --stress --data DIR
+
+    cytobench run -b uni -b dinov2-vits14 -t cell-type-pbc --probe retrieval --nulls --data DIR
     """
     from cytobench.cli.extras import run_extras, shots_of
+    from cytobench.cli.retrieved import print_retrieval
 
     where = places(home, data)
     registry = load_registry(plugin)
@@ -155,6 +158,7 @@ def run(
     wanted = shots_of(shots)
     outcomes = compare(request, reporter)
     print_outcomes(outcomes, request)
+    print_retrieval(outcomes)
     if stress or wanted:
         run_extras(request, outcomes, reporter, stress=stress, shots=wanted, shot_seeds=shot_seeds)
     if any(outcome.result for outcome in outcomes):

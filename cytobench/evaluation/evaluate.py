@@ -46,7 +46,8 @@ class Evaluation:
     """Out-of-fold predictions of one run.
 
     `rows`: int64 [m], positions of the tested examples; `probabilities`: float64 [m, K];
-    `seconds`: time spent per stage; `attention`: by position of a tested bag, float32 [its instances].
+    `seconds`: time spent per stage; `attention`: by position of a tested bag, float32 [its instances];
+    `scores`: by name what each tested example scores, float64 [m].
     """
 
     rows: Ints
@@ -56,6 +57,7 @@ class Evaluation:
     seconds: Mapping[str, float]
     warnings: tuple[str, ...] = ()
     attention: Mapping[int, Table] = field(default_factory=dict)
+    scores: Mapping[str, Floats] = field(default_factory=dict)
 
 
 def evaluate(
@@ -110,6 +112,7 @@ def _assembled(
     rows = np.flatnonzero(folds.fold >= 0)
     probabilities = np.full((len(examples), len(examples.classes)), np.nan)
     attention: dict[int, Table] = {}
+    scores: dict[str, Floats] = {}
     records, trials, warnings = [], [], []
     for k, fold in enumerate(made):
         test, part, tuning, prediction = folds.test(k), parts[k], fold.tuning, fold.prediction
@@ -119,6 +122,10 @@ def _assembled(
             )
         probabilities[test] = prediction.probabilities
         attention |= _by_bag(prediction.attention, features, test)
+        for name, by_class in prediction.scores.items():
+            scores.setdefault(name, np.full(len(examples), np.nan))[test] = by_class[
+                np.arange(len(test)), examples.labels[test]
+            ]
         if prediction.diagnostics.get("converged") is False:
             warnings.append(f"fold {part.name}: the linear probe stopped before it had converged")
         trials += trial_rows(tuning, part.name) if tuning else []
@@ -126,7 +133,14 @@ def _assembled(
         sizes = len(folds.train(k)), len(test)
         records.append(FoldRecord(part.name, *sizes, fold.params, threshold, prediction.diagnostics))
     return Evaluation(
-        rows, probabilities[rows], tuple(records), tuple(trials), seconds, tuple(warnings), attention
+        rows,
+        probabilities[rows],
+        tuple(records),
+        tuple(trials),
+        seconds,
+        tuple(warnings),
+        attention,
+        {name: values[rows] for name, values in scores.items()},
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -80,9 +80,9 @@ class Knn:
         from cytobench.probes.knn import knn_probabilities
 
         return knn_probabilities(
-            _table(training.features),
+            table_of(training.features),
             training.labels,
-            _table(test),
+            table_of(test),
             n_classes=training.n_classes,
             ks=ks,
             weighting=weighting,
@@ -107,7 +107,7 @@ class Linear:
         from cytobench.probes.linear import default_C
 
         return {
-            "C": float(default_C(_table(training.features, self.pooling).shape[1], training.n_classes)),
+            "C": float(default_C(table_of(training.features, self.pooling).shape[1], training.n_classes)),
             "standardise": self.standardise,
         }
 
@@ -125,7 +125,7 @@ class Linear:
 
     def inner(self, training: Training, folds: npt.NDArray[np.int16]) -> Iterator[InnerFold]:
         """Solve all C and all inner folds of one scaling together."""
-        table = _table(training.features, self.pooling)
+        table = table_of(training.features, self.pooling)
         numbers = np.unique(folds)
         masks = np.stack([folds != k for k in numbers])
 
@@ -142,14 +142,14 @@ class Linear:
     def predict(self, training: Training, params: Params, test: Features, test_groups: Ints) -> Prediction:
         """Solve to convergence on all training rows at one C."""
         everything = np.ones((1, len(training.labels)), dtype=bool)
-        table, scaled = _table(training.features, self.pooling), bool(params["standardise"])
+        table, scaled = table_of(training.features, self.pooling), bool(params["standardise"])
         path = self._path(table, training, [float(params["C"])], everything, scaled, LINEAR_TOLERANCE)
         diagnostics = {
             "objective": float(path.objective[0, 0]),
             "gradient_norm": float(path.gradient_norm[0, 0]),
             "converged": bool(path.converged[0, 0]),
         }
-        return Prediction(path.probabilities(_table(test, self.pooling), 0, 0), diagnostics)
+        return Prediction(path.probabilities(table_of(test, self.pooling), 0, 0), diagnostics)
 
     @staticmethod
     def _path(
@@ -175,7 +175,7 @@ class Linear:
             )
 
 
-def _table(features: Features, pooling: Pooling = "none") -> Table:
+def table_of(features: Features, pooling: Pooling = "none") -> Table:
     """Return one row per example: bags are pooled (by their mean unless said otherwise)."""
     if not isinstance(features, Bags):
         return features
@@ -184,15 +184,16 @@ def _table(features: Features, pooling: Pooling = "none") -> Table:
 
 @dataclass(frozen=True)
 class Fixed:
-    """A probe without parameters: `rule` says what it is, `fit` predicts a test table, float64 [m, K]."""
+    """A probe without a choice: `rule` says what it is, `fit` predicts test rows, given their groups too."""
 
-    rule: Mapping[str, str]
-    fit: Callable[[Training, Features], Floats]
+    rule: Mapping[str, Any]
+    fit: Callable[[Training, Features, Ints], Prediction]
+    params: Mapping[str, int] = field(default_factory=dict)
     searched: Literal[False] = False
 
     def default(self, training: Training) -> Params:
-        """Return no parameters: there are none."""
-        return {}
+        """Return the fixed parameters, if any."""
+        return dict(self.params)
 
     def default_rule(self) -> dict[str, Any]:
         """Return the name of the rule."""
@@ -204,29 +205,28 @@ class Fixed:
 
     def candidates(self) -> list[Params]:
         """Return the only candidate."""
-        return [{}]
+        return [dict(self.params)]
 
     def inner(self, training: Training, folds: npt.NDArray[np.int16]) -> Iterator[InnerFold]:
         """Predict each inner fold from the others."""
         for k in np.unique(folds):
             rows = np.flatnonzero(folds == k)
             rest = training.take(np.flatnonzero(folds != k))
-            yield InnerFold(rows, self.fit(rest, training.features[rows])[None])
+            made = self.fit(rest, training.features[rows], training.groups[rows])
+            yield InnerFold(rows, made.probabilities[None])
 
     def predict(self, training: Training, params: Params, test: Features, test_groups: Ints) -> Prediction:
         """Predict the rows of `test`."""
-        return Prediction(self.fit(training, test))
+        return self.fit(training, test, test_groups)
 
 
 def majority() -> Fixed:
     """Return the null predictor: class frequencies of the training part for every row, whatever the probe."""
 
-    def fit(training: Training, test: Features) -> Floats:
+    def fit(training: Training, test: Features, test_groups: Ints) -> Prediction:
         from cytobench.probes.null import majority_probabilities
 
-        return np.asarray(
-            majority_probabilities(training.labels, len(test), training.n_classes), dtype=np.float64
-        )
+        return Prediction(majority_probabilities(training.labels, len(test), training.n_classes))
 
     return Fixed({"null": "majority"}, fit)
 
@@ -234,10 +234,12 @@ def majority() -> Fixed:
 def prototypes() -> Fixed:
     """Return the nearest class mean (SimpleShot)."""
 
-    def fit(training: Training, test: Features) -> Floats:
+    def fit(training: Training, test: Features, test_groups: Ints) -> Prediction:
         from cytobench.probes.prototype import prototype_probabilities
 
-        table = _table(training.features)
-        return prototype_probabilities(table, training.labels, _table(test), n_classes=training.n_classes)
+        table, n_classes = table_of(training.features), training.n_classes
+        return Prediction(
+            prototype_probabilities(table, training.labels, table_of(test), n_classes=n_classes)
+        )
 
     return Fixed({"prototype": "centred, unit length, Euclidean"}, fit)

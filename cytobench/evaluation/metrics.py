@@ -8,7 +8,7 @@ averaged by the folds' numbers of positive x negative pairs; leave-one-group-out
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 import numpy as np
@@ -27,13 +27,15 @@ class Predictions:
     """Out-of-fold predictions of one run.
 
     `labels`: int64 [n]; `probabilities`: float64 [n, K], rows sum to 1; `fold`: integers [n];
-    `pooled_ranking`: whether ranking metrics are pooled over folds instead of averaged within them.
+    `pooled_ranking`: whether ranking metrics are pooled over folds instead of averaged within them;
+    `scores`: by name what single examples score, float64 [n]: metrics too, see `macro_mean`.
     """
 
     labels: Ints
     probabilities: Floats
     fold: Folding
     pooled_ranking: bool = False
+    scores: Mapping[str, Floats] = field(default_factory=dict)
 
     @property
     def predicted(self) -> Ints:
@@ -44,7 +46,8 @@ class Predictions:
     def of_fold(self, k: int) -> Predictions:
         """Return the rows of fold `k`."""
         rows = self.fold == k
-        return Predictions(self.labels[rows], self.probabilities[rows], self.fold[rows])
+        scores = {name: values[rows] for name, values in self.scores.items()}
+        return Predictions(self.labels[rows], self.probabilities[rows], self.fold[rows], scores=scores)
 
 
 def confusion(labels: Ints, predicted: Ints, n_classes: int) -> Ints:
@@ -252,8 +255,33 @@ METRICS: Mapping[str, Callable[[Predictions], float]] = MappingProxyType(
 LOWER_IS_BETTER = frozenset({"ece", "brier", "log_loss"})
 
 
+def class_means(labels: Ints, values: Floats, n_classes: int) -> Floats:
+    """Return the mean in each class of what single examples score, `values` [n]: [K], NaN without any."""
+    support = np.bincount(labels, minlength=n_classes)
+    total = np.bincount(labels, values, minlength=n_classes)
+    means: Floats = np.divide(total, support, out=np.full(n_classes, np.nan), where=support > 0)
+    return means
+
+
+def macro_mean(predictions: Predictions, name: str) -> float:
+    """Return the mean over classes that have examples of what their examples score under `name`."""
+    n_classes = predictions.probabilities.shape[1]
+    means = class_means(predictions.labels, predictions.scores[name], n_classes)
+    return float(np.nanmean(means)) if len(predictions.labels) else float("nan")
+
+
+def title_of(name: str) -> str:
+    """Return a metric's name as people write it: "mAP@10", "balanced accuracy"."""
+    words, at, k = name.partition("_at_")
+    if at and k.isdigit():
+        return f"{'mAP' if words == 'map' else words.replace('_', ' ')}@{k}"
+    return name.replace("_", " ")
+
+
 def score(name: str, predictions: Predictions) -> float:
     """Return one metric by name."""
+    if name in predictions.scores:
+        return macro_mean(predictions, name)
     return METRICS[name](predictions)
 
 
@@ -263,7 +291,7 @@ def all_metrics(predictions: Predictions, thresholds: Mapping[int, float] | None
     `thresholds` (fold -> threshold found on inner folds) adds the sensitivity at 95 % specificity of a task
     with two classes, and the specificity really met on the test rows.
     """
-    values = {name: metric(predictions) for name, metric in METRICS.items()}
+    values = {name: score(name, predictions) for name in (*METRICS, *predictions.scores)}
     if thresholds and predictions.probabilities.shape[1] == 2:
         sensitivity, specificity = sensitivity_at(predictions, thresholds)
         values["sensitivity_at_95_specificity"] = sensitivity

@@ -48,12 +48,15 @@ class Training:
 class Prediction:
     """Probabilities float64 [m, K] and what is worth knowing about the fit that gave them.
 
-    `attention`: for models of bags, the weight of every instance of the m bags, float32 [instances].
+    `attention`: for models of bags, the weight of every instance of the m bags, float32 [instances];
+    `scores`: by name what each example scores should it be of each class, float64 [m, K]: the recipe does not
+    know which.
     """
 
     probabilities: Floats
     diagnostics: Mapping[str, Any] = field(default_factory=dict)
     attention: Table | None = None
+    scores: Mapping[str, Floats] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -164,6 +167,7 @@ UNIT_OF_PROBE: Mapping[str, str] = MappingProxyType(
         "knn": "cell",
         "linear": "cell",
         "prototype": "cell",
+        "retrieval": "cell",
         "abmil": "bag",
         "dsmil": "bag",
         "mean-linear": "bag",
@@ -173,6 +177,15 @@ UNIT_OF_PROBE: Mapping[str, str] = MappingProxyType(
 """The probes of this version and what they score."""
 SEARCHED_PROBES = ("abmil", "dsmil")
 """Those whose parameters are searched under a budget of trials; the others have fixed grids."""
+UNTUNED_PROBES = ("retrieval",)
+"""Those that are only run untuned: there is nothing to choose."""
+OWN_METRIC: Mapping[str, str] = MappingProxyType({"retrieval": "map_at_10"})
+"""The primary metric of probes that are not scored by the task's."""
+
+
+def primary_metric(probe: str, of_task: str) -> str:
+    """Return the name of a run's primary metric: the probe's own, or else the task's."""
+    return OWN_METRIC.get(probe, of_task)
 
 
 def recipe_of(
@@ -185,6 +198,10 @@ def recipe_of(
     """
     from cytobench.evaluation.grids import Knn, Linear, majority, prototypes
 
+    if probe == "retrieval":
+        from cytobench.evaluation.retrieval import random_order, retrieval
+
+        return random_order() if null else retrieval(exclude_own_group=exclude_own_group)
     if null:
         return majority()
     if probe == "knn":

@@ -17,6 +17,7 @@ from cytobench import __version__
 from cytobench.evaluation.evaluate import Evaluation, FoldRecord
 from cytobench.evaluation.metrics import Predictions
 from cytobench.evaluation.plan import Run
+from cytobench.evaluation.recipes import primary_metric
 from cytobench.evaluation.results import (
     PROTOCOL,
     FoldResult,
@@ -24,6 +25,8 @@ from cytobench.evaluation.results import (
     RunResult,
     SplitResult,
     class_results,
+    class_scores,
+    means_over_folds,
     predictions_table,
     scores_of,
 )
@@ -53,7 +56,11 @@ def record_of(run: Run, evaluation: Evaluation, *, seconds: Mapping[str, float])
     """
     task, examples, rows = run.task, run.task.examples, evaluation.rows
     predictions = Predictions(
-        examples.labels[rows], evaluation.probabilities, task.folds.fold[rows], task.folds.pooled_ranking
+        examples.labels[rows],
+        evaluation.probabilities,
+        task.folds.fold[rows],
+        task.folds.pooled_ranking,
+        evaluation.scores,
     )
     groups = [examples.groups[row] for row in rows]
     table = predictions_table([examples.samples[row] for row in rows], groups, examples.classes, predictions)
@@ -124,7 +131,7 @@ def _names(run: Run) -> dict[str, Any]:
         "backbone": run.backbone.card.name,
         "probe": run.probe,
         "tuned": run.tuned,
-        "metric": task.metric,
+        "metric": primary_metric(run.probe, task.metric),
         "unit": task.unit,
         "group": task.group,
         "precision": run.backbone.card.precision,
@@ -135,11 +142,18 @@ def _scores(run: Run, evaluation: Evaluation, predictions: Predictions) -> dict[
     names = list(run.task.folds.names)
     found = {k: fold.threshold for k, fold in enumerate(evaluation.folds) if fold.threshold is not None}
     thresholds = found if len(found) == len(names) else {}
-    scores = scores_of(predictions, metric=run.task.card.metric, fold_names=names, thresholds=thresholds)
+    metric = primary_metric(run.probe, run.task.card.metric)
+    scores = scores_of(predictions, metric=metric, fold_names=names, thresholds=thresholds)
     values = scores.pop("fold_values")
     folds = [_fold_result(fold, value) for fold, value in zip(evaluation.folds, values, strict=True)]
-    classes = class_results(scores["confusion"], list(run.task.examples.classes))
-    return {**scores, "folds": folds, "classes": classes}
+    classes = list(run.task.examples.classes)
+    scores["metrics"] |= means_over_folds([fold.diagnostics for fold in folds])
+    return {
+        **scores,
+        "folds": folds,
+        "classes": class_results(scores["confusion"], classes),
+        "class_scores": class_scores(predictions, classes),
+    }
 
 
 def _fold_result(fold: FoldRecord, value: float | None) -> FoldResult:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import polars as pl
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
 
 from cytobench.errors import StoreError
 from cytobench.evaluation import metrics
@@ -19,7 +19,9 @@ from cytobench.evaluation.metrics import Predictions
 PROTOCOL = 1
 """Raised by hand whenever the same inputs may give other predictions than before."""
 SCHEMA = 1
-PREFIX = "p:"
+FOLD_METRICS = ("hubness_skewness", "antihub_share")
+"""Metrics of the training parts' features, not of predictions: means of the folds' diagnostics."""
+PREFIX, SCORE = "p:", "score:"
 
 
 @dataclass(frozen=True)
@@ -101,8 +103,9 @@ class RunResult(_Record):
 
     `metrics`: those that are defined; `intervals`: of these, over groups; `reliability`: confidence against
     accuracy, the data of a reliability diagram; `ranking`: whether AUROC and average precision were averaged
-    within folds or pooled; `fold_spread`: standard deviation of the primary metric over folds; `trials`:
-    budget of a search, None for fixed grids and untuned runs; `device`: where the probe was fitted;
+    within folds or pooled; `class_scores`: metrics that are means of what single examples score, by name and
+    class (left out where there are none); `fold_spread`: standard deviation of the primary metric over folds;
+    `trials`: budget of a search, None for fixed grids and untuned runs; `device`: where the probe was fitted;
     `precision`: what the encoder computes in; `seconds`: time per stage (`encode`: at the encoder's rate,
     only if it was used now).
     """
@@ -120,6 +123,7 @@ class RunResult(_Record):
     reliability: list[ReliabilityBin] = []
     ranking: Literal["within folds", "pooled over folds"]
     classes: list[ClassResult]
+    class_scores: dict[str, dict[str, float]] = {}
     confusion: list[list[int]]
     folds: list[FoldResult]
     fold_spread: float | None
@@ -142,6 +146,12 @@ class RunResult(_Record):
     precision: str
     seconds: dict[str, float]
     warnings: list[str]
+
+    @model_serializer(mode="wrap")
+    def _lean(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what only some probes have: the files of the others stay as they always were."""
+        fields: dict[str, Any] = dump(self)
+        return fields if self.class_scores else {k: v for k, v in fields.items() if k != "class_scores"}
 
     @property
     def value(self) -> float:
@@ -168,7 +178,10 @@ class RunRecord:
 def predictions_table(
     samples: list[str], groups: list[str], classes: tuple[str, ...], predictions: Predictions
 ) -> pl.DataFrame:
-    """Return the table of predictions.parquet: sample, group, fold, label, predicted, p:<class> ..."""
+    """Return the table of predictions.parquet: sample, group, fold, label, predicted, p:<class> ...
+
+    Where single examples have scores, score:<metric> ... follow.
+    """
     names = np.asarray(classes)
     columns: dict[str, Any] = {
         "sample": samples,
@@ -178,6 +191,7 @@ def predictions_table(
         "predicted": names[predictions.predicted].tolist(),
     }
     columns |= {PREFIX + name: predictions.probabilities[:, k] for k, name in enumerate(classes)}
+    columns |= {SCORE + name: values for name, values in predictions.scores.items()}
     return pl.DataFrame(columns)
 
 
@@ -197,7 +211,12 @@ def predictions_of(table: pl.DataFrame, *, pooled_ranking: bool) -> Predictions:
             f"The label {error} has no column p:{error.args[0]} among the predictions."
         ) from error
     probabilities = table.select(pl.col(PREFIX + name) for name in classes).to_numpy().astype(np.float64)
-    return Predictions(labels, probabilities, table["fold"].to_numpy(), pooled_ranking)
+    scores = {
+        name.removeprefix(SCORE): table[name].to_numpy().astype(np.float64)
+        for name in table.columns
+        if name.startswith(SCORE)
+    }
+    return Predictions(labels, probabilities, table["fold"].to_numpy(), pooled_ranking, scores)
 
 
 def scores_of(
@@ -237,6 +256,23 @@ def class_results(confusion: list[list[int]], names: list[str]) -> list[ClassRes
     ]
 
 
+def class_scores(predictions: Predictions, names: Sequence[str]) -> dict[str, dict[str, float]]:
+    """Return the mean of every score of single examples by metric and class, for classes that have some."""
+    found = {}
+    for metric, values in predictions.scores.items():
+        means = metrics.class_means(predictions.labels, values, len(names))
+        found[metric] = {
+            name: float(mean) for name, mean in zip(names, means, strict=True) if not np.isnan(mean)
+        }
+    return found
+
+
+def means_over_folds(diagnostics: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Return the metrics that are means of what was measured on each fold's training part."""
+    known = {name: [float(one[name]) for one in diagnostics if name in one] for name in FOLD_METRICS}
+    return {name: float(np.mean(values)) for name, values in known.items() if values}
+
+
 def rescored(result: RunResult, table: pl.DataFrame) -> RunResult:
     """Return `result` with every score computed anew from its predictions; intervals stay as stored."""
     predictions = predictions_of(table, pooled_ranking=result.ranking == "pooled over folds")
@@ -250,7 +286,10 @@ def rescored(result: RunResult, table: pl.DataFrame) -> RunResult:
     folds = [
         fold.model_copy(update={"value": value}) for fold, value in zip(result.folds, values, strict=True)
     ]
-    classes = class_results(fresh["confusion"], [one.name for one in result.classes])
+    names = [one.name for one in result.classes]
+    classes = class_results(fresh["confusion"], names)
+    fresh["metrics"] |= means_over_folds([fold.diagnostics for fold in result.folds])
+    fresh["class_scores"] = class_scores(predictions, names)
     return result.model_copy(update={**fresh, "folds": folds, "classes": classes})
 
 

@@ -26,7 +26,13 @@ from cytobench.evaluation.plan import (
     plan_run,
     plan_task,
 )
-from cytobench.evaluation.recipes import SEARCHED_PROBES, Features, why_not
+from cytobench.evaluation.recipes import (
+    SEARCHED_PROBES,
+    UNTUNED_PROBES,
+    Features,
+    primary_metric,
+    why_not,
+)
 from cytobench.evaluation.record import record_of
 from cytobench.evaluation.results import RunResult
 from cytobench.evaluation.search import Budget
@@ -136,10 +142,14 @@ def _grid(request: RunRequest, digests: FileDigests, reporter: Reporter) -> Iter
         for card, backbone in backbones:
             for probe in _probes(request, task_card):
                 for tuned in request.tuned:
-                    if tuned and not request.trials and probe in SEARCHED_PROBES:
+                    if tuned and _nothing_to_tune(probe, request):
                         continue
                     outcome = RunOutcome(task_card.name, card.name, probe, tuned, "not run")
                     yield _cell(outcome, task_card, task, backbone, request)
+
+
+def _nothing_to_tune(probe: str, request: RunRequest) -> bool:
+    return probe in UNTUNED_PROBES or (not request.trials and probe in SEARCHED_PROBES)
 
 
 def _probes(request: RunRequest, card: TaskCard) -> list[str]:
@@ -249,7 +259,7 @@ def _run(run: Run, features: Features, loading: float, extraction: Extraction, s
         task.folds,
         run.recipe,
         tuned=run.tuned,
-        metric=task.card.metric,
+        metric=primary_metric(run.probe, task.card.metric),
         key=(task.card.name, run.seed),
         budget=_budget(run, extraction.request, lambda what: step.advance(0, f"{where}, {what}")),
     )

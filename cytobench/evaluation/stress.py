@@ -18,7 +18,7 @@ from cytobench.evaluation.extraction import Extraction
 from cytobench.evaluation.folds import generator
 from cytobench.evaluation.metrics import Predictions, score
 from cytobench.evaluation.plan import BackbonePlan, Problem, RunRequest, TaskPlan, attempt, plan_run
-from cytobench.evaluation.recipes import Features, Floats, Params, Recipe
+from cytobench.evaluation.recipes import Features, Floats, Params, Prediction, Recipe, primary_metric
 from cytobench.evaluation.results import RunResult
 from cytobench.features.items import items_of
 from cytobench.perturb import Perturbation
@@ -117,7 +117,8 @@ def _one_run(
     bags = task.card.unit == "bag"
     telling = telling_instances(task.data.table, task.data.classes) if bags else None
     shape = (len(plans), len(part), len(task.examples.classes))
-    predicted = np.full(shape, np.nan)
+    predicted, scores = np.full(shape, np.nan), np.full(shape[:2], np.nan)
+    metric = primary_metric(result.probe, task.card.metric)
     models = {}
     for k, fold in enumerate(result.folds):
         model = _Model(kit, features, k, recipe, dict(fold.params))
@@ -126,7 +127,10 @@ def _one_run(
         if len(here):
             codes = task.examples.group_codes[part[here]]
             made = model.predict(_joined([one[here] for one in seen]), np.tile(codes, len(plans)))
-            predicted[:, here] = made.reshape(len(plans), len(here), -1)
+            predicted[:, here] = made.probabilities.reshape(len(plans), len(here), -1)
+            if metric in made.scores:
+                by_class = made.scores[metric].reshape(len(plans), len(here), -1)
+                scores[:, here] = by_class[:, np.arange(len(here)), task.examples.labels[part[here]]]
     common = {
         "task": task.card.name,
         "backbone": result.backbone,
@@ -135,9 +139,9 @@ def _one_run(
         "subset": task.manifest_digest,
     }
     changes = [("none", 0.0), *((one.kind, one.level) for one in perturbations)]
-    values = [_value(task.card.metric, task, part, one) for one in predicted]
+    values = [_value(metric, task, part, *both) for both in zip(predicted, scores, strict=True)]
     rows = [
-        {**common, "metric": task.card.metric, "kind": kind, "level": level, "value": value, "n": len(part)}
+        {**common, "metric": metric, "kind": kind, "level": level, "value": value, "n": len(part)}
         for (kind, level), value in zip(changes, values, strict=True)
     ]
     tables.stress.append(pl.DataFrame(rows))
@@ -148,7 +152,7 @@ def _one_run(
             telling[order],
             task.examples,
             task.folds,
-            lambda k, bags: models[k].predict(bags, np.full(len(bags), -1)),
+            lambda k, bags: models[k].predict(bags, np.full(len(bags), -1)).probabilities,
             key=kit.key,
         )
         tables.dilution.append(
@@ -166,13 +170,12 @@ class _Model:
     recipe: Recipe
     params: Params
 
-    def predict(self, test: Features, groups: Ints) -> Floats:
-        """Return class probabilities; the model is fitted anew each time, always to the same weights."""
+    def predict(self, test: Features, groups: Ints) -> Prediction:
+        """Return the prediction of some rows; the model is fitted anew each time, to the same weights."""
         training = training_of(
             self.features, self.kit.task.examples, self.kit.task.folds, self.fold, self.kit.key
         )
-        made: Floats = self.recipe.predict(training, self.params, test, groups).probabilities
-        return made
+        return self.recipe.predict(training, self.params, test, groups)
 
 
 def _joined(parts: Sequence[Features]) -> Features:
@@ -185,6 +188,8 @@ def _joined(parts: Sequence[Features]) -> Features:
     return np.concatenate([one for one in parts if not isinstance(one, Bags)])
 
 
-def _value(metric: str, task: TaskPlan, part: Ints, probabilities: Floats) -> float:
+def _value(metric: str, task: TaskPlan, part: Ints, probabilities: Floats, scores: Floats) -> float:
+    """Return a metric of the changed examples; `scores` [n]: what each scores, NaN where none does."""
     fold, labels = task.folds.fold[part], task.examples.labels[part]
-    return score(metric, Predictions(labels, probabilities, fold, task.folds.pooled_ranking))
+    own = {} if np.isnan(scores).any() else {metric: scores}
+    return score(metric, Predictions(labels, probabilities, fold, task.folds.pooled_ranking, own))

@@ -13,7 +13,7 @@ from cytobench.statistics.intervals import intervals
 from cytobench.statistics.weighted import CALIBRATION_METRICS, LABEL_METRICS, RANKING_METRICS, Scored
 
 MEASURED = (*LABEL_METRICS, *CALIBRATION_METRICS, *RANKING_METRICS)
-"""The metrics that have intervals."""
+"""The metrics of every run that have intervals; those of single examples' scores have them too."""
 
 
 def scored_of(table: pl.DataFrame, *, pooled_ranking: bool) -> Scored:
@@ -31,12 +31,13 @@ def with_groups(predictions: Predictions, groups: list[str]) -> Scored:
         codes.astype(np.int64),
         len(names),
         predictions.pooled_ranking,
+        predictions.scores,
     )
 
 
 def interval_results(scored: Scored, metrics: Mapping[str, float]) -> dict[str, IntervalResult]:
     """Return the interval of every metric of a run that has one."""
-    names = [name for name in MEASURED if name in metrics]
+    names = [name for name in (*MEASURED, *scored.scores) if name in metrics]
     found = intervals(names, scored)
     return {
         name: IntervalResult(

@@ -71,8 +71,17 @@ def sheet(title: str, strips: Sequence[Strip], notes: Sequence[str], *, columns:
     return contact_sheet(strips, title=title, notes=notes, columns=columns, side=SIDE)
 
 
-def page(title: str, strips: Sequence[Strip], notes: Sequence[str], table: dict[str, Any]) -> str:
-    """Return the strips as a self-contained page, below a table of figures (`head`, `rows`, `caption`)."""
+def page(
+    title: str,
+    strips: Sequence[Strip],
+    notes: Sequence[str],
+    table: dict[str, Any],
+    said: Sequence[str] = (),
+) -> str:
+    """Return the strips as a self-contained page, below what is `said` and a table of figures.
+
+    table: its `head`, `rows` and `caption`.
+    """
     parted = any(strip.span == WIDE for strip in strips)  # what is not wide belongs to what is
     shown = [
         {
@@ -91,7 +100,7 @@ def page(title: str, strips: Sequence[Strip], notes: Sequence[str], table: dict[
         }
         for strip in strips
     ]
-    context = {"title": title, "strips": shown, "notes": list(notes), "table": table}
+    context = {"title": title, "strips": shown, "notes": list(notes), "table": table, "said": list(said)}
     return render("attend.html", context, folder=_TEMPLATES)
 
 

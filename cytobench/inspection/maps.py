@@ -82,7 +82,7 @@ def _short(text: str) -> str:
 
 
 def draw(task: str, maps: Sequence[Map], points: Points) -> Figure:
-    """Return the picture of all maps, all panels on one scale."""
+    """Return the picture of all maps; PCA has one scale for all, the others know no common one."""
     import seaborn as sns
     from matplotlib import rc_context
     from matplotlib.figure import Figure
@@ -94,9 +94,8 @@ def draw(task: str, maps: Sequence[Map], points: Points) -> Figure:
         sheet = _Sheet(figure, plan.width, plan.height)
         heading = textwrap.shorten(title(task, list(maps)), int(plan.width * 9))
         sheet.text(_MARGIN, 0.35, heading, size=12, weight="bold")
-        half = _half_width(maps)
         for number, one in enumerate(maps):
-            _draw_row(sheet, plan, number, one, half)
+            _draw_row(sheet, plan, number, one, _half_width(maps if one.method == "pca" else [one]))
         below = _HEAD + len(maps) * plan.row_height
         for column, colouring in enumerate(plan.colourings):
             sheet.legend(plan.left(column), below, colouring)
@@ -255,6 +254,7 @@ def _styles(count: int) -> list[tuple[Any, str]]:
 
 
 def _half_width(maps: Sequence[Map]) -> float:
+    """Return half the side of a panel that holds the widest of some maps."""
     spans = [np.ptp(one.projection.points, axis=0).max() / 2 for one in maps]
     return float(max(spans)) * 1.06 or 1.0
 

@@ -17,7 +17,7 @@ _STRONGEST, _BEND, _GREYED = 0.8, 1.3, 0.35
 
 
 def coloured(
-    values: npt.NDArray[np.floating], size: int, *, top: float | None = None, smooth: bool = False
+    values: npt.NDArray[np.floating], size: int = 224, *, top: float | None = None, smooth: bool = False
 ) -> RGB:
     """Return a map, float [h, w], as a picture, uint8 [size, size, 3]: dark is 0, bright is `top`.
 

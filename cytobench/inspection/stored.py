@@ -11,7 +11,7 @@ from cytobench.cards import TaskCard
 from cytobench.errors import DataError, StoreError, UsageError
 from cytobench.evaluation.ledger import ATTENTION, load_predictions, run_folder
 from cytobench.evaluation.plan import TaskPlan
-from cytobench.evaluation.recipes import why_not
+from cytobench.evaluation.recipes import UNTUNED_PROBES, why_not
 from cytobench.evaluation.results import PROTOCOL, RunResult
 from cytobench.leaderboard.collect import StoredRuns
 from cytobench.progress import Reporter
@@ -32,12 +32,14 @@ def runs_of(
 ) -> list[RunResult]:
     """Return each backbone's newest run, all on the same rows and folds and of the same budget.
 
-    Raises UsageError where there are none, with the command that makes them and what else is stored.
+    A probe that has nothing to tune is looked up untuned. Raises UsageError where there are none, with the
+    command that makes them and what else is stored.
     """
     wanted = probe or DEFAULT_PROBE[card.unit]
     impossible = why_not(wanted, card.unit)
     if impossible:
         raise UsageError(impossible)
+    tuned = tuned and wanted not in UNTUNED_PROBES
     stored = StoredRuns(home, reporter, task=card.name)
     mine = [
         run for run in stored.runs if run.protocol == PROTOCOL and run.seed == seed and stored.current(run)
@@ -45,7 +47,7 @@ def runs_of(
     fitting = [run for run in mine if (run.probe, run.tuned) == (wanted, tuned)]
     for name in names:
         if not any(run.backbone == name for run in fitting):
-            raise UsageError(_absent(name, card.name, wanted, tuned, mine))
+            raise UsageError(_absent(name, card.name, wanted, tuned, seed, mine))
     for first in (run for run in fitting if run.backbone == names[0]):
         alike = {run.backbone: run for run in reversed(fitting) if _rows(run) == _rows(first)}
         if all(name in alike for name in names):
@@ -89,12 +91,13 @@ def _rows(run: RunResult) -> tuple[object, ...]:
     return run.manifest_digest, run.split.digest, run.trials
 
 
-def _absent(name: str, task: str, probe: str, tuned: bool, stored: Sequence[RunResult]) -> str:
+def _absent(name: str, task: str, probe: str, tuned: bool, seed: int, stored: Sequence[RunResult]) -> str:
     others = sorted({_called(run.probe, run.tuned) for run in stored if run.backbone == name})
     there = f" (stored: {', '.join(others)}; choose by --probe and --tuned or --untuned)" if others else ""
+    of_seed = f", seed {seed}" if seed else ""
     return (
-        f"There is no stored run of {name} on '{task}' under {_called(probe, tuned)}{there}; make it with: "
-        f"cytobench run -b {name} -t {task} -p {probe}"
+        f"There is no stored run of {name} on '{task}' under {_called(probe, tuned)}{of_seed}{there}; make "
+        f"it with: cytobench run -b {name} -t {task} -p {probe}{f' --seed {seed}' if seed else ''}"
     )
 
 

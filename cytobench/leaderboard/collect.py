@@ -7,8 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from cytobench.cards import BackboneCard, Column, LeaderboardCard, TaskCard
-from cytobench.errors import StoreError
+from cytobench.errors import CardError, StoreError
 from cytobench.evaluation.ledger import Failure, load_run, stored_failures, stored_runs
+from cytobench.evaluation.recipes import UNTUNED_PROBES, primary_metric
 from cytobench.evaluation.results import PROTOCOL, RunResult
 from cytobench.evaluation.run import RunOutcome
 from cytobench.leaderboard.overlap import overlap
@@ -43,8 +44,9 @@ def rows_of_card(
 
     Only runs made with the card's folds, seed and budget enter; within a column only runs on one set
     of rows and folds. A backbone without such a run is there as failed or not run, with the reason.
-    A damaged run is warned about and left out.
+    A damaged run is warned about and left out. Raises CardError for a column that no run can ever fill.
     """
+    _require_columns(card)
     stored = StoredRuns(home, reporter)
     rows = []
     for column in card.columns:
@@ -57,6 +59,15 @@ def rows_of_card(
             else:
                 rows.append(stored.excuse(blank))
     return with_skill(rows)
+
+
+def _require_columns(card: LeaderboardCard) -> None:
+    for column in card.columns:
+        if column.tuned and column.probe in UNTUNED_PROBES:
+            raise CardError(
+                f"The leaderboard '{card.name}' has a tuned column of the probe '{column.probe}' on "
+                f"'{column.task}', and there is nothing to tune in it; write tuned = false in that column."
+            )
 
 
 def is_null(card: BackboneCard) -> bool:
@@ -120,7 +131,7 @@ def _declared(result: RunResult, card: LeaderboardCard, column: Column, task: Ta
     folds = card.folds if card.folds is not None else task.split.folds
     return (
         (result.task, result.probe, result.tuned) == (column.task, column.probe, column.tuned)
-        and result.metric == task.metric
+        and result.metric == primary_metric(column.probe, task.metric)
         and result.protocol == PROTOCOL
         and result.seed == card.seed
         and result.split.seed == task.split.seed + card.seed
@@ -137,7 +148,7 @@ def _blank(backbone: BackboneCard, task: TaskCard, column: Column) -> Row:
         probe=column.probe,
         tuned=column.tuned,
         status="not run",
-        metric=task.metric,
+        metric=primary_metric(column.probe, task.metric),
         overlap=overlap(backbone, task),
         null=is_null(backbone),
         ranked=column.ranked and task.ranked,

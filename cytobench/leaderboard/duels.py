@@ -12,8 +12,10 @@ from typing import Any
 from cytobench.cards import TaskCard
 from cytobench.errors import UsageError
 from cytobench.evaluation.ledger import load_predictions
-from cytobench.evaluation.metrics import LOWER_IS_BETTER
+from cytobench.evaluation.metrics import LOWER_IS_BETTER, title_of
+from cytobench.evaluation.recipes import OWN_METRIC, primary_metric
 from cytobench.evaluation.results import PROTOCOL, RunResult
+from cytobench.evaluation.retrieval import METRICS as RETRIEVAL_METRICS
 from cytobench.evaluation.uncertainty import MEASURED, scored_of
 from cytobench.leaderboard.collect import StoredRuns
 from cytobench.statistics.intervals import influence, standard_error
@@ -53,6 +55,12 @@ class Duel:
         better = self.a if up != (self.metric in LOWER_IS_BETTER) else self.b
         return f"{better} is better"
 
+    @property
+    def kind(self) -> str:
+        """The probe with its tuning, and its metric where that is not the task's."""
+        own = title_of(self.metric) if self.probe in OWN_METRIC else ""
+        return " ".join(filter(None, (self.probe, "tuned" if self.tuned else "", own)))
+
 
 def duels(
     names: Sequence[str],
@@ -69,9 +77,9 @@ def duels(
 
     Raises UsageError for an unknown metric, and when no pair has such runs, with the command that makes them.
     """
-    wanted = metric or task.metric
-    if wanted not in MEASURED:
-        raise UsageError(f"There is no metric '{wanted}'; there are {', '.join(MEASURED)}.")
+    known = (*MEASURED, *RETRIEVAL_METRICS)
+    if metric is not None and metric not in known:
+        raise UsageError(f"There is no metric '{metric}'; there are {', '.join(known)}.")
     mine = [
         run
         for run in stored.runs
@@ -81,6 +89,7 @@ def duels(
     for kind in sorted({(run.probe, run.tuned) for run in mine}):
         if kind[0] != (probe or kind[0]) or kind[1] != (kind[1] if tuned is None else tuned):
             continue
+        wanted = metric or primary_metric(kind[0], task.metric)
         of_kind = [run for run in mine if (run.probe, run.tuned) == kind]
         found += [
             _duel(*pair, wanted, stored, home)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from cytobench.evaluation.metrics import title_of
 from cytobench.leaderboard.rows import Row
 from cytobench.statistics.ranks import wilcoxon_cliques
 
@@ -19,7 +20,7 @@ _HEIGHT_PER_BACKBONE, _LEGEND_HEIGHT = 0.32, 0.35  # inches
 
 
 def scores_figure(rows: Sequence[Row], path: Path, *, title: str) -> Path | None:
-    """Draw a panel a task: each backbone's score (diamond), its 95 % interval and its folds (dots).
+    """Draw a panel a task and metric: each backbone's score (diamond), 95 % interval and folds (dots).
 
     Of tuned and untuned runs of a probe the tuned ones are drawn.
 
@@ -37,16 +38,19 @@ def scores_figure(rows: Sequence[Row], path: Path, *, title: str) -> Path | None
 
     sns.set_theme(style="whitegrid", palette="colorblind", font_scale=0.85)
     tasks = list(dict.fromkeys(row.task for row in shown))
+    panels = sorted(
+        dict.fromkeys((row.task, row.metric) for row in shown), key=lambda panel: tasks.index(panel[0])
+    )
     order = _order(shown)
-    columns = min(3, len(tasks))
-    lines = -(-len(tasks) // columns)
+    columns = min(3, len(panels))
+    lines = -(-len(panels) // columns)
     size = (4.2 * columns + 1.2, lines * (1.3 + _HEIGHT_PER_BACKBONE * len(order)) + _LEGEND_HEIGHT)
     figure, axes = plt.subplots(lines, columns, figsize=size, squeeze=False, sharey=True)
     probes = list(dict.fromkeys(row.probe for row in shown))
     colours = dict(zip(probes, sns.color_palette("colorblind", len(probes)), strict=True))
-    for axis, task in zip(axes.flat, tasks, strict=False):
-        _panel(axis, [row for row in shown if row.task == task], order, colours)
-    for axis in axes.flat[len(tasks) :]:
+    for axis, panel in zip(axes.flat, panels, strict=False):
+        _panel(axis, [row for row in shown if (row.task, row.metric) == panel], order, colours)
+    for axis in axes.flat[len(panels) :]:
         axis.set_visible(False)
     marks = [Line2D([], [], marker="D", ls="", color=colours[probe], label=probe) for probe in probes]
     folds = Line2D([], [], marker=".", ls="", color="grey", label="one fold")
@@ -91,7 +95,7 @@ def _panel(axis: Axes, rows: Sequence[Row], order: Sequence[str], colours: Mappi
     axis.set_yticks(range(len(order)), order)
     axis.set_ylim(len(order) - 0.5, -0.5)
     axis.set_title(f"{rows[0].task}  (n = {rows[0].n:,})", loc="left")
-    axis.set_xlabel(rows[0].metric.replace("_", " "))
+    axis.set_xlabel(title_of(rows[0].metric))
 
 
 def critical_difference_figure(rows: Sequence[Row], path: Path, *, title: str) -> Path | None:

@@ -70,7 +70,7 @@ def _task_tables(layout: Layout, task: str) -> list[RenderableType]:
     from rich.text import Text
 
     places = [i for i, heading in enumerate(layout.headings) if heading.task == task]
-    about = next((layout.headings[i].about for i in places if layout.headings[i].about), "no results")
+    about = layout.about(task) or "no results"
     parts = [places[first : first + _ABREAST] for first in range(0, len(places), _ABREAST)]
     return [Text.assemble("\n", (task, "bold cyan"), f"  {about}"), *(_table(layout, one) for one in parts)]
 
@@ -125,8 +125,8 @@ def markdown(layout: Layout, *, command: str = "") -> str:
 
 def _markdown_task(layout: Layout, task: str) -> list[str]:
     places = [i for i, heading in enumerate(layout.headings) if heading.task == task]
-    ranked = "" if layout.headings[places[0]].ranked else " (shown, not ranked)"
-    about = next((layout.headings[i].about for i in places if layout.headings[i].about), "")
+    ranked = "" if any(layout.headings[i].ranked for i in places) else " (shown, not ranked)"
+    about = layout.about(task)
     lines = [f"## {task}{ranked}", "", *([about, ""] if about else [])]
     extras = [
         [word for word, field in zip(("rank", "skill"), _EXTRAS, strict=True) if _any(layout, i, field)]

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from cytobench.cards import TaskCard
+from cytobench.evaluation.metrics import title_of
+from cytobench.evaluation.recipes import OWN_METRIC
 from cytobench.leaderboard.rows import Row
 from cytobench.leaderboard.uncertainty import ColumnFacts, Judged, Standing
 
@@ -18,6 +20,11 @@ _BOLD = "Scores in bold may be first in their column."
 _DETECTABLE = (
     "Detectable: the true difference between two typical rows that is found four times in five; smaller ones "
     "are found less often."
+)
+_RETRIEVAL = (
+    "retrieval: every test cell asks for the 10 most similar cells of its fold's training part; mAP@10 is "
+    "the mean of the average precisions of these lists within each class, then over the classes; majority "
+    "stands for what a random order of those cells scores on average."
 )
 _SKILL = "Skill: the share of the room above the best null model that is used; below 0 the null is better."
 
@@ -38,7 +45,10 @@ class Cell:
 
 @dataclass(frozen=True)
 class Heading:
-    """A column's heading: the task, the probe with its tuning, the data below, what it could tell apart."""
+    """A column's heading: the task, the probe with its tuning, the data below, what it could tell apart.
+
+    `metric`: as people write it, where the probe is not scored by the task's metric as the others are.
+    """
 
     task: str
     probe: str
@@ -46,11 +56,12 @@ class Heading:
     ranked: bool
     about: str
     detectable: str = ""
+    metric: str = ""
 
     @property
     def short(self) -> str:
         """The probe as headings name it."""
-        return f"{self.probe}{' tuned' if self.tuned else ''}"
+        return " ".join(filter(None, (self.probe, "tuned" if self.tuned else "", self.metric)))
 
 
 @dataclass(frozen=True)
@@ -62,6 +73,12 @@ class Layout:
     lines: tuple[tuple[str, tuple[Cell, ...]], ...]
     notes: tuple[str, ...]
     standings: tuple[Standing, ...] = ()
+
+    def about(self, task: str) -> str:
+        """Return what a task's columns show, by the first that has results and the task's own metric."""
+        mine = [one for one in self.headings if one.task == task and one.about]
+        mine.sort(key=lambda one: bool(one.metric))
+        return mine[0].about if mine else ""
 
 
 def lay_out(
@@ -92,10 +109,11 @@ def _heading(column: tuple[str, str, bool], rows: Sequence[Row], facts: ColumnFa
     about = ""
     if scored:
         groups = f", {scored.groups} groups" if scored.groups else ", ungrouped"
-        about = f"{scored.metric.replace('_', ' ')}, n = {scored.n:,}{groups}, rows {scored.subset[:8]}"
+        about = f"{title_of(scored.metric)}, n = {scored.n:,}{groups}, rows {scored.subset[:8]}"
     known = facts is not None and facts.detectable is not None
     detectable = f"{100 * facts.detectable:.1f}" if known else ""  # type: ignore[union-attr, operator]
-    return Heading(*column, ranked=mine[0].ranked, about=about, detectable=detectable)
+    metric = title_of(OWN_METRIC[column[1]]) if column[1] in OWN_METRIC else ""
+    return Heading(*column, ranked=mine[0].ranked, about=about, detectable=detectable, metric=metric)
 
 
 def _order(rows: Sequence[Row], nulls: frozenset[str], standing: Mapping[str, int]) -> list[str]:
@@ -146,6 +164,8 @@ def _notes(judged: Judged, tasks: Sequence[TaskCard]) -> list[str]:
         notes.append(_DETECTABLE)
     if any(row.skill is not None and not row.null for row in rows):
         notes.append(_SKILL)
+    if any(row.probe == "retrieval" and row.value is not None for row in rows):
+        notes.append(_RETRIEVAL)
     marks = {row.overlap for row in rows if row.value is not None}
     if "same data set" in marks:
         notes.append("† pretrained on the task's own data set.")

@@ -33,7 +33,8 @@ class Comparison:
     `difference`: of the pooled scores; `interval`: paired, over groups; `p`: two-sided, of the paired
     permutation test over groups (`sign_flip_test`), NaN with too few; `effect`: mean over standard deviation
     of the groups' differences (Cohen's d_z); `detectable`: the true difference that one such test finds with
-    80 % power; `groups`: their number; `better`, `worse`: groups in which A is right more, or less, often.
+    80 % power; `groups`: their number; `better`, `worse`: groups in which A is right more, or less, often, or
+    its rows score more, or less, where the metric is a mean of what single rows score.
     """
 
     difference: float
@@ -63,7 +64,7 @@ def compare(name: str, a: Scored, b: Scored, *, resamples: int = RESAMPLES, seed
         found = from_influence(difference, pulls)
     error = float(standard_error(pulls))
     spread = error * np.sqrt(count)
-    more = (_hits(a) - _hits(b)).round()
+    more = (_merit(name, a) - _merit(name, b)).round(9)
     return Comparison(
         difference,
         found,
@@ -76,8 +77,11 @@ def compare(name: str, a: Scored, b: Scored, *, resamples: int = RESAMPLES, seed
     )
 
 
-def _hits(scored: Scored) -> Floats:
-    """Return how many predictions are right in each group, float64 [G]."""
+def _merit(name: str, scored: Scored) -> Floats:
+    """Return how many predictions are right in each group, or what its rows score together: float64 [G]."""
+    if name in scored.scores:
+        total: Floats = scored.class_sums(name).total.sum(axis=1)
+        return total
     hits: Floats = np.trace(scored.totals.confusion, axis1=1, axis2=2)
     return hits
 

@@ -6,14 +6,16 @@ metrics equal those of `cytobench.evaluation.metrics`, which says what each mean
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from os import cpu_count
 
 import numpy as np
 import numpy.typing as npt
+
+from cytobench.statistics.class_means import ClassSums
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -30,7 +32,8 @@ class Scored:
     """Predictions of one run with the groups they come from.
 
     `labels`: int64 [n]; `probabilities`: float64 [n, K]; `fold`: integers [n]; `group`: int64 [n], codes
-    0..G-1; `pooled_ranking`: whether ranking metrics compare rows of different folds.
+    0..G-1; `pooled_ranking`: whether ranking metrics compare rows of different folds; `scores`: by name what
+    single rows score, float64 [n]: metrics too, as means within classes, then over classes.
     """
 
     labels: Ints
@@ -39,6 +42,7 @@ class Scored:
     group: Ints
     n_groups: int
     pooled_ranking: bool = False
+    scores: Mapping[str, Floats] = field(default_factory=dict)
 
     @cached_property
     def groups_of_rarest_class(self) -> int:
@@ -66,6 +70,11 @@ class Scored:
     def totals(self) -> Totals:
         """What the metrics of labels and of calibration are sums of, by group."""
         return _totals(self)
+
+    def class_sums(self, name: str) -> ClassSums:
+        """Return the sums behind a metric named in `scores`."""
+        shape = self.n_groups, self.probabilities.shape[1]
+        return ClassSums.of(self.scores[name], self.labels, self.group, shape)
 
 
 @dataclass(frozen=True)
@@ -171,13 +180,16 @@ def weighted_metrics(names: Sequence[str], scored: Scored, weights: Floats) -> d
     """Return several metrics under each weighting of the groups, float64 [B] each."""
     ranked = [name for name in names if name in RANKING_METRICS]
     found = _ranking(ranked, scored, weights) if ranked else {}
-    others = [name for name in names if name not in ranked]
+    found |= {name: scored.class_sums(name).weighted(weights) for name in names if name in scored.scores}
+    others = [name for name in names if name not in found]
     totals = scored.totals.weighted(weights) if others else None
     return {name: found[name] if totals is None or name in found else totals.metric(name) for name in names}
 
 
 def nudged_metric(name: str, scored: Scored, by: float) -> Floats:
     """Return a metric with the weight of one group changed from 1 to 1 + by, for each group: float64 [G]."""
+    if name in scored.scores:
+        return scored.class_sums(name).nudged(by)
     if name not in RANKING_METRICS:
         return scored.totals.nudged(by).metric(name)
     if name == "auroc":

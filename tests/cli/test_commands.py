@@ -123,7 +123,7 @@ def test_square_brackets_in_a_users_own_words_are_shown_as_written(cytobench, ow
         (
             ["run", "-b", "majority", "-t", "synthetic-cell-type", "-p", "mean-linear"],
             1,
-            "use knn or linear or prototype.",
+            "use knn or linear or prototype or retrieval.",
         ),
         (["leaderboard", "cytologi"], 2, "did you mean 'cytology'"),
         (["leaderboard", "demo", "-o", "no/such/folder/x.md"], 1, "choose another place with --out"),

@@ -87,6 +87,14 @@ def test_attention_comes_with_the_plain_features_and_sums_to_1(home: Path, kind:
     assert found.asks == ("mean over patches" if kind == "no class token" else "class token")
 
 
+@pytest.mark.parametrize("kind", ["vit", "clip"])
+def test_half_precision_is_rounded_not_refused(home: Path, kind: str) -> None:
+    crop = crops(1, size=64)[0]
+    whole = attention_of(load_tiny(home, tiny_card(**KINDS[kind])), crop)
+    half = attention_of(load_tiny(home, tiny_card(**KINDS[kind]), precision="bf16"), crop)
+    np.testing.assert_allclose(half.heads, whole.heads, rtol=0.05)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_network_is_left_as_it_was(home: Path, kind: str) -> None:
     encoder = load_tiny(home, tiny_card(**KINDS[kind]))

@@ -128,7 +128,7 @@ def test_the_same_seed_gives_the_same_bytes(tmp_path: Path) -> None:
         assert made[0].read_bytes() == made[1].read_bytes()
 
 
-def test_both_panels_of_all_backbones_have_one_scale() -> None:
+def test_both_panels_of_all_backbones_have_one_scale_under_pca() -> None:
     points = _points(["a", "b"] * 30, ["x", "y", "z"] * 20)
     figure = draw("t", [_map(points), _map(points, 1)], points)
     spans = {tuple(np.round(np.ptp([axis.get_xlim(), axis.get_ylim()], axis=1), 9)) for axis in figure.axes}

@@ -204,6 +204,36 @@ def test_the_figure_is_drawn_from_scored_rows_only(rows: list[Row], tmp_path: Pa
     assert scores_figure([row("gated", None)], tmp_path / "b.png", title="Board") is None
 
 
+def test_scores_of_another_metric_have_a_panel_of_their_own(
+    rows: list[Row], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from matplotlib import pyplot as plt
+
+    others = [replace(one, probe="retrieval", metric="map_at_10") for one in rows]
+    elsewhere = [replace(one, task="smears") for one in rows]
+    with monkeypatch.context() as patch:
+        patch.setattr(plt, "close", lambda _: None)
+        scores_figure([*rows, *elsewhere, *others], tmp_path / "a.png", title="Board")
+    shown = [(axis.get_title(loc="left"), axis.get_xlabel()) for axis in plt.gcf().axes if axis.get_visible()]
+    plt.close(plt.gcf())
+    assert shown == [
+        ("blood  (n = 120)", "balanced accuracy"),
+        ("blood  (n = 120)", "mAP@10"),
+        ("smears  (n = 120)", "balanced accuracy"),
+    ]
+
+
+def test_a_column_of_another_metric_is_named_by_it_and_the_others_by_the_tasks(rows: list[Row]) -> None:
+    mine = [replace(one, probe="retrieval", metric="map_at_10", ranked=False) for one in rows]
+    layout = lay_out("Board", plain([*mine, *rows]), [], NULLS)
+    assert [heading.short for heading in layout.headings] == ["retrieval mAP@10", "knn"]
+    assert layout.about("blood").startswith("balanced accuracy, n = 120")
+    assert lay_out("Board", plain(mine), [], NULLS).about("blood").startswith("mAP@10, n = 120")
+    assert "not ranked)" not in render.markdown(layout)
+    assert "Shown, not ranked: blood (retrieval)." in layout.notes
+    assert "not ranked)" in render.markdown(lay_out("Board", plain(mine), [], NULLS))
+
+
 def test_a_critical_difference_figure_needs_eight_tasks(tmp_path: Path) -> None:
     skills = {"good": 0.9, "alike": 0.9, "poor": 0.6}
     many = [

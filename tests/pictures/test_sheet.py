@@ -44,3 +44,15 @@ def test_no_caption_breaks_a_sheet(caption: str) -> None:
 
 def test_an_empty_sheet_is_a_sheet() -> None:
     assert contact_sheet([Strip("nothing found", [])]).width > 0
+
+
+def test_wide_pictures_take_several_columns_and_a_height_of_their_own() -> None:
+    field = np.full((30, 120, 3), 7, np.uint8)
+    cells = Strip("cells", [Tile(np.full((20, 20, 3), 90, np.uint8))] * 4)
+    fields = Strip("fields", [Tile(field), Tile(field)], span=2, height=50)
+    both = np.asarray(contact_sheet([cells, fields], columns=4, side=100))
+    alone = np.asarray(contact_sheet([cells], columns=4, side=100))
+    assert both.shape[1] == alone.shape[1]
+    rows, columns = np.nonzero((both == 7).all(-1))
+    assert rows.max() - rows.min() + 1 == 50  # as high as the strip says, at 4 : 1 in 216 px of width
+    assert len(np.unique(columns)) == 2 * 200
