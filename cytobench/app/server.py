@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import socket
@@ -10,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from cytobench.app.bench import Bench, Pair
 from cytobench.app.guard import Guard, is_loopback, names_of_this_machine
@@ -18,6 +20,7 @@ from cytobench.errors import UsageError
 _HOW_TO_GET = "The page needs NiceGUI, which is not installed: pip install 'cytobench-harness[serve]'"
 _PORTS_TRIED = 50
 _CLOSING_SECONDS = 2
+_LOOK_EVERY = 0.02
 _IN_USE = (errno.EADDRINUSE,)
 
 
@@ -99,13 +102,14 @@ def _run(
     open_browser: bool,
     ready: Callable[[str], None],
 ) -> None:
-    from nicegui import app, ui
+    from nicegui import app, background_tasks, ui
 
     from cytobench.app.page import TITLE, lay_page
 
     lay_page(bench, scratch, first)
     app.add_middleware(Guard, host=address.host, names=names_of_this_machine())
-    app.on_startup(lambda: ready(address.url))
+    # start-up is over before anything listens
+    app.on_startup(lambda: background_tasks.create(_announce(address, ready)))
     ui.run(
         host=address.host,
         port=address.port,
@@ -126,6 +130,20 @@ _ICON = (
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><circle cx="16" cy="16" r="14" '
     'fill="#b9d7ee" stroke="#005a9c" stroke-width="2"/><circle cx="18" cy="15" r="6" fill="#005a9c"/></svg>'
 )
+
+
+async def _announce(address: Address, ready: Callable[[str], None]) -> None:
+    """Tell `ready` as soon as somebody answers at the address."""
+    host = urlsplit(address.url).hostname
+    while True:
+        try:
+            _, writing = await asyncio.open_connection(host, address.port)
+        except OSError:
+            await asyncio.sleep(_LOOK_EVERY)
+            continue
+        writing.close()
+        ready(address.url)
+        return
 
 
 def _why_not(host: str, port: int) -> OSError | OverflowError | None:
