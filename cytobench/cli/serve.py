@@ -49,6 +49,7 @@ def serve(
 
     from cytobench.app import server
     from cytobench.app.bench import Bench
+    from cytobench.cli.console import ConsoleReporter
     from cytobench.progress import SilentReporter
 
     bench = Bench(registry, where.home, where.data, device)
@@ -56,7 +57,8 @@ def serve(
         from cytobench.retrieval.collection import card_of
 
         dataset = card_of(dataset, registry, SilentReporter()).name
-    first = bench.first(dataset, backbone)
+    with ConsoleReporter().task("looking what can be loaded here", None):
+        first = bench.first(dataset, backbone)
     if address.warning:
         typer.secho(address.warning, err=True, fg=typer.colors.YELLOW)
     with suppress(KeyboardInterrupt):  # the server has ended in peace, and passes the signal on

@@ -29,14 +29,16 @@ def choose(page: Page, label: str, option: str) -> None:
     page.get_by_role("option").filter(has_text=option).first.click()
 
 
-def opened(page: Page, collection: str = "toy", backbone: str = "morphology") -> None:
+def opened(
+    page: Page, collection: str = "toy", backbone: str = "morphology", *, within: int = _SECONDS
+) -> None:
     """Wait until this collection is open under this backbone; have its index made where there is none."""
     about = page.get_by_text(re.compile(rf"cells of {collection} under {backbone}; index"))
     missing = page.get_by_text(f"{collection} has no index under {backbone} yet.")
     about.or_(missing).first.wait_for(timeout=_SECONDS)
     if missing.is_visible():
         page.get_by_role("button", name="Make it now").click()
-    about.wait_for(timeout=_SECONDS)
+    about.wait_for(timeout=within)
     page.locator(".examples .cell").first.wait_for()
 
 
@@ -417,7 +419,7 @@ def test_real_fields(shared_data: Path, open_page: OpenPage, tmp_path: Path) -> 
         tmp_path, "-d", "bccd-cell-type", "-b", "colour-statistics", "--data", str(shared_data)
     ) as server:
         seen = open_page(server.url)
-        opened(seen.page, "bccd-cell-type", "colour-statistics")
+        opened(seen.page, "bccd-cell-type", "colour-statistics", within=10 * _SECONDS)
         drop(seen.page, "field.jpg", (shared_data / "bccd/BCCD/JPEGImages/BloodImage_00010.jpg").read_bytes())
         seen.page.locator(".field").wait_for()
         seen.page.get_by_role("button", name="Look up the whole image").wait_for()
