@@ -21,6 +21,16 @@ if TYPE_CHECKING:
 
 Visit = Callable[..., Watched]
 _SECONDS = 60_000
+_A_WIDE_TABLE = """
+const wide = document.createElement("div");
+wide.className = "scroll";
+wide.innerHTML = "<table><tr><td style='min-width: 3000px'>as wide as twenty columns</td></tr></table>";
+document.querySelector(".board h3").parentElement.append(wide);
+"""
+_WIDEST = (
+    "Math.max(...[...document.querySelectorAll('.sheet, .sheet > *, .board, .board > *')]"
+    ".filter(e => e.offsetParent).map(e => e.getBoundingClientRect().right))"
+)
 
 
 def choose(page: Page, label: str, option: str) -> None:
@@ -344,8 +354,13 @@ def test_light_and_dark_on_a_phone_and_a_desk(visit: Visit, server: Served, widt
     page.locator(".neighbour").first.wait_for()
     for tab in ("Similar cells", "Attention", "Leaderboard"):
         page.get_by_role("tab", name=tab).click()
+        if tab == "Leaderboard":
+            page.locator(".board h3").first.wait_for()
+            page.evaluate(_A_WIDE_TABLE)
         page.wait_for_timeout(300)
         assert seen.overflow() == 0
+        # a panel scrolls for itself what is too wide, so what stands in it must not be
+        assert page.evaluate(_WIDEST) <= width
     ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (sum(map(int, re.findall(r"\d+", ground)[:3])) < 200) == dark
     page.get_by_role("button", name="Theme").click()
