@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
+from multiprocessing import util
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -84,6 +85,7 @@ def serve(
     Whatever is uploaded or kept by the libraries lies in a temporary folder that is removed at the end.
     """
     require_nicegui()
+    util.get_temp_dir()  # the one of worker processes, which removes itself: made now, it lies elsewhere
     with tempfile.TemporaryDirectory(prefix="cytobench-serve-") as folder:
         before, tempfile.tempdir = tempfile.tempdir, folder  # forms spool to where `tempfile` says
         os.environ["NICEGUI_STORAGE_PATH"] = folder  # read when NiceGUI is imported

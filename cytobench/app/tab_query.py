@@ -65,6 +65,10 @@ class QuerySide:
                     ui.label(f"{len(away)} more cannot be loaded here").style("display: inline")
                 for one in away:
                     ui.label(f"{one.name}: {one.why_not}").classes("small").style("overflow-wrap: anywhere")
+        self._options()
+
+    def _options(self) -> None:
+        desk = self.desk
         with ui.element("div").classes("row-of"):
             ui.number(
                 "Neighbours",
