@@ -13,7 +13,7 @@ from cytobench.app.jobs import Job, News
 from cytobench.cards import BackboneCard, TaskCard
 from cytobench.datasets import available_tasks
 from cytobench.digests import FileDigests
-from cytobench.errors import CytoBenchError, UsageError, name_some
+from cytobench.errors import CytoBenchError, StoreError, UsageError, name_some
 from cytobench.registry import Registry
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ class Bench:
     device: str = "auto"
     boards: dict[str, Job[Layout]] = field(default_factory=dict, repr=False)
     _opened: dict[Pair, Job[Searcher]] = field(default_factory=dict, repr=False)
+    _closed: threading.Event = field(default_factory=threading.Event, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
     _one_at_a_time: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
@@ -124,11 +125,23 @@ class Bench:
         with self._lock:
             job = self._opened.pop(pair, None)
             if job is None or (job.done and job.error):
-                job = Job(lambda news: self._searcher(pair, news))
+                job = Job(lambda news: self._until_closed(pair, news))
             self._opened[pair] = job  # the last one is the one used last
             for old in [one for one, its in self._opened.items() if its.done][:-_OPEN_AT_MOST]:
                 del self._opened[old]
             return job
+
+    def close(self) -> None:
+        """Say that the server ends: what is still being opened breaks off when its workers go."""
+        self._closed.set()
+
+    def _until_closed(self, pair: Pair, news: News) -> Searcher:
+        try:
+            return self._searcher(pair, news)
+        except Exception as error:
+            if self._closed.is_set():
+                raise StoreError("The server has ended; what was finished is kept.") from error
+            raise
 
     def _searcher(self, pair: Pair, news: News) -> Searcher:
         from cytobench.retrieval import Searcher

@@ -92,6 +92,7 @@ def serve(
         try:
             _run(bench, address, first, Path(folder), open_browser=open_browser, ready=ready)
         finally:
+            bench.close()
             tempfile.tempdir = before
 
 

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,7 @@ import pytest
 from PIL import Image
 
 import cytobench
+from tests.browser import OpenPage, Watched
 from tests.evaluation.toy_benchmark import write_cells
 
 HOSTILE = '<img src=x onerror="alert(1)">'
@@ -149,3 +150,19 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     pytest.importorskip("nicegui", reason="no tests of the page: NiceGUI is missing")
     with serving(tmp_path_factory.mktemp("serve"), "-d", "toy", "-b", "morphology") as served:
         yield served
+
+
+@pytest.fixture
+def visit(server: Served, open_page: OpenPage) -> Callable[..., Watched]:
+    """Open the page as a visitor, with a collection ready under morphology."""
+    from tests.app.visiting import choose, opened
+
+    def call(collection: str = "toy", **options: object) -> Watched:
+        seen = open_page(server.url, **options)
+        opened(seen.page)
+        if collection != "toy":
+            choose(seen.page, "Collection", collection)
+            opened(seen.page, collection)
+        return seen
+
+    return call

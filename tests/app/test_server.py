@@ -133,3 +133,11 @@ def test_a_collection_is_opened_once_for_all_and_anew_after_a_failure(bench: Ben
     assert job.result.size == 48
     assert bench.is_prepared(pair)
     assert bench.first(None, "morphology") == pair
+
+
+def test_what_fails_because_the_server_ends_is_no_failure_to_tell_of(bench: Bench, tmp_path: Path) -> None:
+    (tmp_path / "my" / "p0" / "0.png").write_bytes(b"no image")
+    bench.close()
+    job = bench.open(("toy", "morphology"))
+    assert job.wait(60)
+    assert job.error == "The server has ended; what was finished is kept."
