@@ -22,6 +22,7 @@ from cytobench.cli import (
     pretrain,
     run,
     search,
+    serve,
 )
 from cytobench.errors import CytoBenchError
 
@@ -47,6 +48,7 @@ app.add_typer(index.app, name="index", rich_help_panel="See it")
 app.command(rich_help_panel="See it")(embed.embed)
 app.command(rich_help_panel="See it")(errors.errors)
 app.command(rich_help_panel="See it")(attend.attend)
+app.command(rich_help_panel="See it")(serve.serve)
 app.command(rich_help_panel="Train a backbone")(pretrain.pretrain)
 app.command(rich_help_panel="Train a backbone")(pretrain.views)
 app.command("list", rich_help_panel="Look around")(catalogue.list_)

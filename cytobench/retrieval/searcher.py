@@ -22,6 +22,7 @@ from cytobench.retrieval.opening import Source, open_index
 from cytobench.retrieval.shelf import Index
 
 if TYPE_CHECKING:
+    from cytobench.cards import BackboneCard
     from cytobench.encoders import Encoder
     from cytobench.registry import Registry
 
@@ -141,6 +142,16 @@ class Searcher:
     def backbone(self) -> str:
         """The backbone's name."""
         return self._source.card.name
+
+    @property
+    def card(self) -> BackboneCard:
+        """The backbone's card."""
+        return self._source.card
+
+    @property
+    def encoder(self) -> Encoder:
+        """The backbone, loaded on first use."""
+        return self._loaded()
 
     def warm(self) -> None:
         """Load the backbone now, so that the first query need not wait for it."""
