@@ -15,7 +15,7 @@ _TEMPLATES = Path(__file__).parent / "templates"
 
 def layout_of(bench: Bench, name: str, news: News) -> Layout:
     """Return a leaderboard of what is stored; raises UsageError for a name that is not offered."""
-    from cytobench.leaderboard.collect import chosen_backbones, is_null, rows_of_card
+    from cytobench.leaderboard.collect import StoredRuns, chosen_backbones, is_null, rows_of_card
     from cytobench.leaderboard.table import lay_out
     from cytobench.leaderboard.uncertainty import judge
 
@@ -26,7 +26,8 @@ def layout_of(bench: Bench, name: str, news: News) -> Layout:
     backbones = {one: registry.backbone(one) for one in chosen_backbones(card, registry.backbones)}
     tasks = {column.task: registry.task(column.task) for column in card.columns}
     with news.task("reading what is stored", None):
-        found = rows_of_card(card, backbones=backbones, tasks=tasks, home=bench.home, reporter=news)
+        stored = StoredRuns(bench.home, news)
+        found = rows_of_card(card, backbones=backbones, tasks=tasks, stored=stored)
     judged = judge(found, bench.home, news)
     nulls = frozenset(one for one, its in backbones.items() if is_null(its))
     return lay_out(card.title, judged, list(tasks.values()), nulls, remarks=(card.notes,))
