@@ -1,4 +1,4 @@
-"""What a shell sees of a command, and the card of the toy cells it is given."""
+"""What a shell sees of a command, and the cards of the cells it is given."""
 
 from __future__ import annotations
 
@@ -31,3 +31,14 @@ view = {{ kind = "box" }}
 {more}
 """
 """A task over the toy cells of `tests.evaluation.toy_benchmark`, in a plugin folder beside them."""
+
+OWN_CARD = """
+name = "my-cells"
+title = "My cells"
+dataset = { format = "folder", path = "../cells" }
+group = "none"
+accept_ungrouped = true
+view = { kind = "window", size = 48, pad = "edge" }
+split = { kind = "grouped-kfold", folds = 3 }
+"""
+"""The task of a user's own class folders, those of the fixture `own_cells`."""

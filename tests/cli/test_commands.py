@@ -10,43 +10,13 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import polars as pl
 import pytest
-from PIL import Image, ImageDraw
 from rich.console import Console
 
 from cytobench import __version__
 from cytobench.cli import console
-
-CARD = """
-name = "my-cells"
-title = "My cells"
-dataset = { format = "folder", path = "../cells" }
-group = "none"
-accept_ungrouped = true
-view = { kind = "window", size = 48, pad = "edge" }
-split = { kind = "grouped-kfold", folds = 3 }
-"""
-
-
-@pytest.fixture
-def own_cells(tmp_path: Path) -> Path:
-    """A user's project: class folders with round and long cells, and a task card in a plugin folder."""
-    rng = np.random.default_rng(0)
-    for kind, (width, height) in {"round": (24, 24), "long": (40, 10)}.items():
-        folder = tmp_path / "my" / "cells" / kind
-        folder.mkdir(parents=True)
-        for index in range(12):
-            image = Image.new("RGB", (48, 48), (235, 225, 235))
-            dx, dy = rng.integers(-2, 3, size=2)
-            box = [24 - width / 2 + dx, 24 - height / 2 + dy, 24 + width / 2 + dx, 24 + height / 2 + dy]
-            ImageDraw.Draw(image).ellipse(box, fill=(90 + index, 40, 130))
-            image.save(folder / f"{index}.png")
-    plugin = tmp_path / "my"
-    (plugin / "tasks").mkdir(parents=True)
-    (plugin / "tasks" / "my-cells.toml").write_text(CARD)
-    return plugin
+from tests.cli.shell import OWN_CARD
 
 
 def test_version_and_help(cytobench) -> None:
@@ -86,9 +56,13 @@ def test_everything_can_be_shown(cytobench, name: str) -> None:
 def test_a_list_of_tasks_says_whose_data_are_here(cytobench, own_cells: Path, tmp_path: Path) -> None:
     (tmp_path / "pbc").mkdir()
     (own_cells / "tasks" / "read.toml").write_text(
-        CARD.replace("my-cells", "read").replace('{ format = "folder", path = "../cells" }', '"code:read"')
+        OWN_CARD.replace("my-cells", "read").replace(
+            '{ format = "folder", path = "../cells" }', '"code:read"'
+        )
     )
-    (own_cells / "tasks" / "lost.toml").write_text(CARD.replace("my-cells", "lost").replace('cells"', 'no"'))
+    (own_cells / "tasks" / "lost.toml").write_text(
+        OWN_CARD.replace("my-cells", "lost").replace('cells"', 'no"')
+    )
     (tmp_path / "read").mkdir()
     listed = cytobench("list", "tasks", "--plugin", own_cells, "--data", tmp_path).out.splitlines()
     here = {line.split()[0]: "not here" not in line for line in listed if line.strip()}
@@ -98,7 +72,7 @@ def test_a_list_of_tasks_says_whose_data_are_here(cytobench, own_cells: Path, tm
 
 def test_square_brackets_in_a_users_own_words_are_shown_as_written(cytobench, own_cells: Path) -> None:
     card = own_cells / "tasks" / "my-cells.toml"
-    card.write_text(CARD.replace("My cells", "My [red] and [/old] cells"))
+    card.write_text(OWN_CARD.replace("My cells", "My [red] and [/old] cells"))
     for arguments in (["list", "tasks"], ["show", "my-cells"]):
         shown = cytobench(*arguments, "--plugin", own_cells)
         assert shown.code == 0, shown.err
@@ -253,7 +227,7 @@ def test_a_leaderboard_shows_one_set_of_rows_the_one_most_backbones_ran_on(
 
 def test_two_cards_of_one_name_are_not_silently_one(cytobench, own_cells: Path, tmp_path: Path) -> None:
     other = tmp_path / "other.toml"
-    other.write_text(CARD.replace("../cells", str(own_cells / "cells")).replace("size = 48", "size = 40"))
+    other.write_text(OWN_CARD.replace("../cells", str(own_cells / "cells")).replace("size = 48", "size = 40"))
     card = own_cells / "tasks" / "my-cells.toml"
     ran = cytobench("run", "-b", "majority", "-t", card, "-t", other)
     assert ran.code == 2
@@ -279,7 +253,7 @@ def test_a_table_that_points_outside_its_folder_is_refused(
 ) -> None:
     (own_cells / "cells" / "cells.csv").write_text("image,label\nround/0.png,round\n../../secret.png,long\n")
     card = own_cells / "tasks" / "my-cells.toml"
-    card.write_text(CARD.replace('"folder", path = "../cells"', '"table", path = "../cells/cells.csv"'))
+    card.write_text(OWN_CARD.replace('"folder", path = "../cells"', '"table", path = "../cells/cells.csv"'))
     ran = cytobench("run", "-b", "majority", "-t", "my-cells", "--plugin", own_cells)
     assert ran.code == 1
     assert "secret.png" in ran.out + ran.err
@@ -287,7 +261,7 @@ def test_a_table_that_points_outside_its_folder_is_refused(
 
 def test_a_card_whose_data_lie_outside_its_plugin_is_refused(cytobench, own_cells: Path) -> None:
     card = own_cells / "tasks" / "my-cells.toml"
-    card.write_text(CARD.replace("../cells", "../../elsewhere"))
+    card.write_text(OWN_CARD.replace("../cells", "../../elsewhere"))
     ran = cytobench("run", "-b", "majority", "-t", "my-cells", "--plugin", own_cells)
     assert ran.code == 1
     assert "leaves" in ran.out + ran.err

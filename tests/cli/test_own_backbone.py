@@ -11,8 +11,6 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from tests.cli.test_commands import cytobench, own_cells  # noqa: F401 - fixtures
-
 SMALL = {"img_size": 32, "patch_size": 16, "depth": 1, "embed_dim": 24, "num_heads": 2}
 CARD = """
 name = "my-net"
@@ -36,7 +34,7 @@ def _network(**options: int) -> torch.nn.Module:
 
 
 @pytest.fixture
-def own_backbone(own_cells: Path) -> Path:  # noqa: F811
+def own_backbone(own_cells: Path) -> Path:
     """The plugin folder of `own_cells` with a backbone card and its weights beside it."""
     (own_cells / "backbones").mkdir()
     (own_cells / "weights").mkdir()
@@ -45,19 +43,19 @@ def own_backbone(own_cells: Path) -> Path:  # noqa: F811
     return own_cells
 
 
-def _run(cytobench, plugin: Path, backbone: str):  # noqa: F811
+def _run(cytobench, plugin: Path, backbone: str):
     names = ["-b", backbone, "-t", "my-cells", "-p", "knn", "--trials", "0", "--device", "cpu"]
     return cytobench("run", *names, "--plugin", plugin)
 
 
-def test_a_backbone_card_in_a_plugin_folder_is_run(cytobench, own_backbone: Path, home: Path) -> None:  # noqa: F811
+def test_a_backbone_card_in_a_plugin_folder_is_run(cytobench, own_backbone: Path, home: Path) -> None:
     ran = _run(cytobench, own_backbone, "my-net")
     assert ran.code == 0, ran.err
     (result,) = home.glob("results/my-cells/my-net/knn/*/result.json")
     assert json.loads(result.read_text())["n"] == 24
 
 
-def test_changed_weights_are_noticed_and_moved_ones_are_not(cytobench, own_backbone: Path) -> None:  # noqa: F811
+def test_changed_weights_are_noticed_and_moved_ones_are_not(cytobench, own_backbone: Path) -> None:
     _run(cytobench, own_backbone, "my-net")
     weights = own_backbone / "weights" / "my-net.safetensors"
     (own_backbone / "elsewhere").mkdir()
@@ -71,7 +69,7 @@ def test_changed_weights_are_noticed_and_moved_ones_are_not(cytobench, own_backb
     assert "1 computed" in _run(cytobench, own_backbone, "my-net").err
 
 
-def test_an_ibot_checkpoint_needs_no_card(cytobench, own_cells: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_an_ibot_checkpoint_needs_no_card(cytobench, own_cells: Path, tmp_path: Path) -> None:
     teacher = {f"backbone.{name}": value for name, value in _network().state_dict().items()}
     student = {f"module.{name}": value + 1.0 for name, value in teacher.items()}
     checkpoint = {
@@ -87,7 +85,7 @@ def test_an_ibot_checkpoint_needs_no_card(cytobench, own_cells: Path, tmp_path: 
     assert "teacher" in ran.err
 
 
-def test_weights_of_another_architecture_are_one_sentence(cytobench, own_backbone: Path) -> None:  # noqa: F811
+def test_weights_of_another_architecture_are_one_sentence(cytobench, own_backbone: Path) -> None:
     card = own_backbone / "backbones" / "my-net.toml"
     card.write_text(
         CARD.replace("embed_dim = 24", "embed_dim = 48").replace("dim = 24\npool", "dim = 48\npool")
@@ -98,7 +96,7 @@ def test_weights_of_another_architecture_are_one_sentence(cytobench, own_backbon
     assert "my-net" in ran.out + ran.err
 
 
-def test_a_damaged_checkpoint_is_a_failure_not_an_absence(cytobench, own_backbone: Path) -> None:  # noqa: F811
+def test_a_damaged_checkpoint_is_a_failure_not_an_absence(cytobench, own_backbone: Path) -> None:
     weights = own_backbone / "weights" / "my-net.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
     ran = _run(cytobench, own_backbone, "my-net")
