@@ -132,3 +132,30 @@ def test_a_cell_at_the_very_centre_is_near_to_nothing_and_no_nan() -> None:
 def test_nothing_cannot_be_searched() -> None:
     with pytest.raises(DataError, match="empty"):
         build(np.empty((0, 4), np.float32))
+
+
+def test_where_faiss_sees_a_gpu_it_proposes_and_the_order_is_settled_as_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rows = clustered(500, 16, 5)
+    expected = build(rows).search(rows[:20], 7)
+    asked = []
+
+    class OnGpu:
+        """faiss's own answers, counted: no device is needed to see who is asked."""
+
+        def __init__(self, index: faiss.Index) -> None:
+            self._index = index
+
+        def search(self, queries: Floats, wanted: int) -> object:
+            asked.append(len(queries))
+            return self._index.search(queries, wanted)
+
+    monkeypatch.setattr(faiss, "get_num_gpus", lambda: 1, raising=False)
+    monkeypatch.setattr(faiss, "index_cpu_to_all_gpus", OnGpu, raising=False)
+    vectors = build(rows)
+    for mine, known in zip(vectors.search(rows[:20], 7), expected, strict=True):
+        np.testing.assert_array_equal(mine, known)
+    assert asked == [20]
+    vectors.search(rows[:1], 7, without=[np.arange(300)])  # a GPU cannot leave rows out itself
+    assert asked == [20]
