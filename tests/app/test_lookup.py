@@ -21,6 +21,7 @@ from cytobench.leaderboard.table import Cell, Heading, Layout
 from cytobench.registry import Registry
 from cytobench.retrieval import Searcher
 from tests.app.conftest import HOSTILE, write_collections
+from tests.app.visiting import run_alone
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +142,7 @@ def test_of_questions_that_come_while_one_is_answered_only_the_last_is_asked(
         go_on.set()
         await first
 
-    asyncio.run(ask())
+    run_alone(ask())
     assert asked == ["p0/0.png", "p0/3.png"]
     assert desk.found is not None
     assert desk.found.query.sample == "p0/3.png"
@@ -161,7 +162,7 @@ def test_a_visitor_who_has_left_is_told_nothing_and_forgotten(bench: Bench) -> N
         desk.leave()
         await asking
 
-    asyncio.run(ask())
+    run_alone(ask())
     assert told == []
     assert desk.image is None
     assert desk.found is None

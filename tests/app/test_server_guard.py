@@ -9,6 +9,7 @@ import pytest
 
 from cytobench.app.guard import MOST_BYTES, Guard, is_loopback
 from tests.app.conftest import Served
+from tests.app.visiting import run_alone
 
 
 def ask(
@@ -129,8 +130,6 @@ def test_a_body_that_says_it_is_too_large_is_not_read(server: Served) -> None:
 
 
 def test_a_body_that_grows_too_large_is_cut_off() -> None:
-    import asyncio
-
     heard: list[dict[str, object]] = []
 
     async def app(scope: object, receive: object, send: object) -> None:
@@ -144,7 +143,8 @@ def test_a_body_that_grows_too_large_is_cut_off() -> None:
         pass
 
     scope = {"type": "http", "path": "/", "headers": [(b"host", b"127.0.0.1:1")]}
-    asyncio.run(Guard(app, "127.0.0.1")(scope, endless, send))  # type: ignore[arg-type]
+    guarded = Guard(app, "127.0.0.1")(scope, endless, send)  # type: ignore[arg-type]
+    run_alone(guarded)
     assert len(heard) == MOST_BYTES // 2**20
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import re
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
@@ -61,3 +63,9 @@ def at_peace(seen: Watched, server: Served) -> None:
     assert not seen.asked_elsewhere(server.url, server.url.replace("http", "ws"), "data:", "blob:")
     assert seen.complaints == []
     assert "Traceback" not in server.said()
+
+
+def run_alone(work: Coroutine[Any, Any, None]) -> None:
+    """Run a coroutine in a thread of its own: the browser of other tests may hold this one's loop."""
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(asyncio.run, work).result()
