@@ -56,7 +56,7 @@ def test_without_the_extra_a_sentence_says_how_to_get_it(
     monkeypatch.setitem(sys.modules, "nicegui", None)
     ran = cytobench("serve", "--no-open")
     assert ran.code == 2
-    assert "pip install 'cytobench-harness[serve]'" in ran.err
+    assert "pip install nicegui` (the extra 'serve')" in ran.err
 
 
 def test_a_name_that_is_not_offered_is_refused_before_anything_listens(
