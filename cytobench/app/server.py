@@ -18,7 +18,7 @@ from cytobench.app.bench import Bench, Pair
 from cytobench.app.guard import Guard, is_loopback, names_of_this_machine
 from cytobench.errors import UsageError
 
-_HOW_TO_GET = "The page needs NiceGUI, which is not installed here: add it with `pip install nicegui` (the extra 'serve')."
+_HOW_TO_GET = "NiceGUI is not installed here: add it with `pip install nicegui` (the extra 'serve')."
 _PORTS_TRIED = 50
 _CLOSING_SECONDS = 2
 _LOOK_EVERY = 0.02
