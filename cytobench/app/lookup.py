@@ -12,8 +12,8 @@ from cytobench.errors import UsageError
 from cytobench.features.items import Box
 from cytobench.images import RGB, decode
 from cytobench.pictures.page import picture_uri
-from cytobench.retrieval.pictures import heading, where
 from cytobench.retrieval.searcher import Answer, Hit, Query, Searcher
+from cytobench.retrieval.words import group_of, heading, remarks, where
 
 MOST_NEIGHBOURS = 48
 CROP_SIDE = 176
@@ -78,15 +78,8 @@ def look_up(searcher: Searcher, wanted: Wanted) -> Found:
         uri=picture_uri(answer.crop, side=CROP_SIDE) if may_see else "",
         neighbours=_neighbours(searcher, answer),
         seconds=time.perf_counter() - began,
-        remark=_remark(answer, wanted),
+        remark="; ".join(remarks(answer, wanted.k)),
     )
-
-
-def group_of(searcher: Searcher, cell: Hit | Query) -> str:
-    """Return a cell's group as people call it, "" where it has none beside itself."""
-    if cell.group is None or cell.group == cell.sample:
-        return ""
-    return searcher.collection.card.group_called(cell.group)
 
 
 def groups_to_exclude(searcher: Searcher) -> dict[str, str]:
@@ -167,16 +160,6 @@ def _neighbours(searcher: Searcher, answer: Answer) -> tuple[Neighbour, ...]:
         )
         for hit, uri in zip(hits, uris, strict=True)
     )
-
-
-def _remark(answer: Answer, wanted: Wanted) -> str:
-    twins = [name for name in answer.itself if name != wanted.sample]
-    said = []
-    if answer.itself:
-        said.append("the query itself is left out" + (f", also as {', '.join(twins[:3])}" if twins else ""))
-    if len(answer.hits) < wanted.k:
-        said.append(f"only {len(answer.hits)} cells can be neighbours")
-    return "; ".join(said)
 
 
 def of_sample(wanted: Wanted, sample: str) -> Wanted:

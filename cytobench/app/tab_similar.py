@@ -6,10 +6,11 @@ from nicegui import ui
 
 from cytobench.app.desk import Desk, Dropped
 from cytobench.app.jobs import sentence_of
-from cytobench.app.lookup import Found, Neighbour, field_of, group_of
+from cytobench.app.lookup import Found, Neighbour, field_of
 from cytobench.errors import CytoBenchError
 from cytobench.features.items import place_of
-from cytobench.pictures.licence import refuse_hidden
+from cytobench.pictures.licence import credits_of, refuse_hidden
+from cytobench.retrieval.words import group_of
 
 _FRAMES = "Frames: green, the query's label; orange, another one. Press a neighbour to look it up."
 _EVERY = 0.25  # seconds between looks at a job
@@ -85,9 +86,8 @@ class SimilarTab:
             f"{searcher.size:,} cells of {card.name} under {searcher.backbone}; "
             f"index: {searcher.index.about.kind}."
         ).classes("small pale")
-        source = "; ".join(part for part in (card.citation, card.licence) if part)
-        if source:
-            ui.label(f"Images: {source}.").classes("small pale")
+        for line in credits_of(card):
+            ui.label(line).classes("small pale")
         if not searcher.may_show:
             try:
                 refuse_hidden([card])

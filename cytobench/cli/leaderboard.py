@@ -167,7 +167,8 @@ def _write_site(
         runs=made.stored.runs,
         source=Source(made.where.home, made.where.data),
         counted=counted,
-        command=shlex.join(["cytobench", "leaderboard", Path(made.name).stem, "--site", folder.name]),
+        command=shlex.join(["cytobench", "leaderboard", Path(made.name).stem, "--site", folder.name])
+        + (" --data DIR" if made.where.data else ""),
         reporter=reporter,
     )
     content = build(board, reporter, workers=available())

@@ -139,23 +139,19 @@ def _print(searcher: Searcher, answers: list[Answer], k: int) -> None:
     from rich.text import Text
 
     from cytobench.cli.console import output
+    from cytobench.retrieval.words import remarks
 
     for answer in answers[:_MOST_TABLES]:
         output().print(_table(answer))
-        output().print(Text(_remark(searcher, answer, k) + "\n", style="dim"), soft_wrap=True)
+        said = "; ".join(
+            [
+                f"{searcher.size:,} cells of {searcher.collection.name} under {searcher.backbone}",
+                *remarks(answer, k),
+            ]
+        )
+        output().print(Text(f"{said}.\n", style="dim"), soft_wrap=True)
     if len(answers) > _MOST_TABLES:
         typer.echo(f"{len(answers) - _MOST_TABLES} more queries; --json, --html and --png have them.")
-
-
-def _remark(searcher: Searcher, answer: Answer, k: int) -> str:
-    left_out = [name for name in answer.itself if name != answer.query.name]
-    said = [f"{searcher.size:,} cells of {searcher.collection.name} under {searcher.backbone}"]
-    if answer.itself:
-        twins = f" as {', '.join(left_out[:3])}{' …' if len(left_out) > 3 else ''}" if left_out else ""
-        said.append(f"the query itself is left out{twins}")
-    if len(answer.hits) < k:
-        said.append(f"only {len(answer.hits)} cells can be neighbours")
-    return "; ".join(said) + "."
 
 
 def _table(answer: Answer) -> Table:
@@ -163,7 +159,7 @@ def _table(answer: Answer) -> Table:
     from rich.markup import escape
     from rich.table import Table
 
-    from cytobench.retrieval.pictures import heading, where
+    from cytobench.retrieval.words import heading, where
 
     table = Table(
         box=box.SIMPLE_HEAD,
@@ -188,16 +184,19 @@ def _write(
     reporter: ConsoleReporter,
 ) -> None:
     from cytobench.pictures.sheet import save
-    from cytobench.retrieval.pictures import page, sheet
+    from cytobench.retrieval.pictures import crops_of, page, sheet
 
+    made = [path for path in (png, html) if path is not None]
+    if not made:
+        return
     title = f"Similar cells: {searcher.collection.name}, {searcher.backbone}"
-    if png is not None:
-        with writing(png), reporter.task("drawing", None):
-            save(sheet(searcher, answers, title), png)
-    if html is not None:
-        with writing(html), reporter.task("making the page", None):
-            html.parent.mkdir(parents=True, exist_ok=True)
-            html.write_text(page(searcher, answers, title), encoding="utf-8")
-    made = [str(path) for path in (png, html) if path is not None]
-    if made:
-        reporter.say("Written: " + ", ".join(made))
+    with reporter.task("drawing", None):
+        crops = crops_of(searcher, answers)
+        if png is not None:
+            with writing(png):
+                save(sheet(searcher, answers, crops, title), png)
+        if html is not None:
+            with writing(html):
+                html.parent.mkdir(parents=True, exist_ok=True)
+                html.write_text(page(searcher, answers, crops, title), encoding="utf-8")
+    reporter.say("Written: " + ", ".join(map(str, made)))

@@ -11,6 +11,7 @@ from cytobench.cards import TaskCard
 from cytobench.evaluation.results import RunResult
 from cytobench.inspection.attended import Attended, figures, spread
 from cytobench.inspection.bag_attention import TruthFigures, Weighed
+from cytobench.pictures.licence import credits_of
 
 NO_EXPLANATION = (
     "Attention says where a network takes information from, not why it decides as it does, and proves "
@@ -64,7 +65,7 @@ def notes_of_images(backbone: str, found: Sequence[Attended], card: TaskCard | N
             f"Of a head's attention {away.min():.0f} to {away.max():.0f} % is on tokens that are no patches."
         )
     said.append(NO_EXPLANATION)
-    return said + _source(card)
+    return said + (credits_of(card) if card else [])
 
 
 def table_of_bags(bags: Sequence[Weighed]) -> Words:
@@ -119,7 +120,7 @@ def notes_of_bags(run: RunResult, bags: Sequence[Weighed], card: TaskCard, said:
     ]
     if any(one.telling is not None for one in bags):
         notes.append("Blue frame: an instance that is positive by its truth, which no model saw.")
-    return [*notes, NO_EXPLANATION, *_source(card)]
+    return [*notes, NO_EXPLANATION, *credits_of(card)]
 
 
 def _percent(share: float) -> str:
@@ -132,8 +133,3 @@ def _on(on_cell: Any, boxes: bool) -> list[str]:
     if on_cell is None:
         return ["-"] * 3
     return [_percent(value) for value in (on_cell.area, on_cell.attention, on_cell.rollout)]
-
-
-def _source(card: TaskCard | None) -> list[str]:
-    parts = "; ".join(part for part in (card.citation, card.licence) if part) if card else ""
-    return [f"Images: {parts}."] if parts else []

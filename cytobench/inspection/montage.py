@@ -17,6 +17,7 @@ from cytobench.features.items import place_of
 from cytobench.images import RGB
 from cytobench.inspection.galleries import SECOND_LOOK, Gallery, caption, summary, who
 from cytobench.inspection.mistakes import Judged, confusions, positions
+from cytobench.pictures.licence import credits_of
 from cytobench.pictures.page import picture_uri, render
 from cytobench.pictures.sheet import RIGHT, WRONG, Strip, Tile, contact_sheet
 from cytobench.progress import Reporter
@@ -168,8 +169,7 @@ def notes_of(judged: Judged, probe: str, task: TaskPlan, *, weighed: bool) -> li
     if task.card.unit == "bag":
         instances = "those of most attention" if weighed else "some, spread over the bag"
         said.append(f"Of each bag up to {_INSTANCES} instances are shown: {instances}.")
-    source = "; ".join(part for part in (task.card.citation, task.card.licence) if part)
-    return [*said, SECOND_LOOK, *([f"Images: {source}."] if source else [])]
+    return [*said, SECOND_LOOK, *credits_of(task.card)]
 
 
 def _heading(gallery: Gallery, shown: Sequence[Shown]) -> str:

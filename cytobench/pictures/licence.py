@@ -1,4 +1,4 @@
-"""What a data set's licence lets us show."""
+"""What a data set's licence lets us show, and what it asks us to say."""
 
 from __future__ import annotations
 
@@ -16,3 +16,9 @@ def refuse_hidden(cards: Iterable[TaskCard]) -> None:
             f"The licence of {name_some(hidden)} does not let its pictures be shown (show_images = false in "
             "the task's card); tables and numbers can still be printed."
         )
+
+
+def credits_of(card: TaskCard) -> list[str]:
+    """Return the line that says whose images these are, under which licence; none for a silent card."""
+    source = "; ".join(part for part in (card.citation, card.licence) if part)
+    return [f"Images: {source}."] if source else []

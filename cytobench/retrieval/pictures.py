@@ -2,96 +2,66 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-from cytobench.features.items import place_of
+from cytobench.images import RGB
 from cytobench.pictures.page import picture_uri, render
 from cytobench.pictures.sheet import QUERY, RIGHT, WRONG, Strip, Tile, contact_sheet
-from cytobench.retrieval.searcher import Answer, Hit, Query, Searcher
+from cytobench.retrieval.searcher import Answer, Hit, Searcher
+from cytobench.retrieval.words import group_of, heading, notes_of, where
 
 _SIDE, _COLUMNS, _PAGE_SIDE = 132, 7, 176
 MOST_SHOWN = 40
 """Queries on one sheet or page; more would be looked at by nobody."""
+Crops = list[list[RGB]]
+"""For each answer that is shown, the pictures of its neighbours, uint8 [s, s, 3]."""
 _TEMPLATES = Path(__file__).parent / "templates"
-_LIKENESS = (
-    "Similarity: cosine of the features, centred on the collection's mean. What is near to a backbone need "
-    "not be the same cell type: look at the pictures, and never read a diagnosis off them."
-)
 
 
-def vote(answer: Answer) -> str:
-    """Return which label most neighbours have, as a phrase."""
-    labels = Counter(hit.label for hit in answer.hits)
-    if not labels:
-        return "no neighbour is left"
-    label, count = labels.most_common(1)[0]
-    return f"{count} of {len(answer.hits)} neighbours are {label}"
+def crops_of(searcher: Searcher, answers: Sequence[Answer]) -> Crops:
+    """Return the pictures of the neighbours of those answers that are shown: every file is decoded once."""
+    shown = answers[:MOST_SHOWN]
+    found = iter(searcher.crops([hit.sample for answer in shown for hit in answer.hits]))
+    return [[next(found) for _ in answer.hits] for answer in shown]
 
 
-def heading(answer: Answer) -> str:
-    """Return a query's name, its label if it has one, and what its neighbours are."""
-    known = f", {answer.query.label}" if answer.query.label is not None else ""
-    return f"{answer.query.name}{known}: {vote(answer)}"
-
-
-def where(hit: Hit) -> str:
-    """Return a cell's file and, if it lies in a field, its place there."""
-    return hit.file + place_of(hit.box)
-
-
-def notes_of(searcher: Searcher, answers: Sequence[Answer]) -> list[str]:
-    """Return what a reader must know: what was searched how, what was left out, whose images these are."""
-    about, card = searcher.index.about, searcher.collection.card
-    said = [
-        f"{searcher.size:,} cells of {card.name} ({card.title}) under {about.backbone}; index: {about.kind}.",
-        _LIKENESS,
-    ]
-    if any(answer.query.label is not None for answer in answers):
-        said.append("Frames: blue, the query; green, its label; orange, another one.")
-    if len(answers) > MOST_SHOWN:
-        said.append(f"{len(answers) - MOST_SHOWN} more queries are not shown.")
-    source = "; ".join(part for part in (card.citation, card.licence) if part)
-    return [*said, *([f"Images: {source}."] if source else [])]
-
-
-def sheet(searcher: Searcher, answers: Sequence[Answer], title: str) -> Image.Image:
+def sheet(searcher: Searcher, answers: Sequence[Answer], crops: Crops, title: str) -> Image.Image:
     """Return queries, each followed by its neighbours, as a contact sheet."""
     strips = []
-    for answer in answers[:MOST_SHOWN]:
-        crops = searcher.crops([hit.sample for hit in answer.hits])
-        lines = ("query", answer.query.label or "", _group(searcher, answer.query))
+    for answer, pictures in zip(answers, crops, strict=False):
+        lines = ("query", answer.query.label or "", group_of(searcher, answer.query))
         tiles = [Tile(answer.crop, tuple(line for line in lines if line), QUERY)]
-        for hit, crop in zip(answer.hits, crops, strict=True):
-            below = (f"{hit.similarity:.3f}  {hit.label}", _group(searcher, hit), where(hit))
+        for hit, crop in zip(answer.hits, pictures, strict=True):
+            below = (f"{hit.similarity:.3f}  {hit.label}", group_of(searcher, hit), where(hit))
             tiles.append(Tile(crop, tuple(line for line in below if line), _frame(answer, hit)))
         strips.append(Strip(heading(answer), tiles))
-    return contact_sheet(strips, title=title, notes=notes_of(searcher, answers), columns=_COLUMNS, side=_SIDE)
+    return contact_sheet(
+        strips, title=title, notes=notes_of(searcher, answers, shown=MOST_SHOWN), columns=_COLUMNS, side=_SIDE
+    )
 
 
-def page(searcher: Searcher, answers: Sequence[Answer], title: str) -> str:
+def page(searcher: Searcher, answers: Sequence[Answer], crops: Crops, title: str) -> str:
     """Return a self-contained page with the queries, their neighbours, and a table of each."""
     shown = []
-    for answer in answers[:MOST_SHOWN]:
-        crops = searcher.crops([hit.sample for hit in answer.hits])
+    for answer, pictures in zip(answers, crops, strict=False):
         shown.append(
             {
                 "heading": heading(answer),
                 "query": picture_uri(answer.crop, side=_PAGE_SIDE),
                 "label": answer.query.label,
-                "group": _group(searcher, answer.query),
+                "group": group_of(searcher, answer.query),
                 "hits": [
                     {"uri": picture_uri(crop, side=_PAGE_SIDE), "where": where(hit), "hit": hit}
-                    | {"kind": _kind(answer, hit), "group": _group(searcher, hit)}
-                    for hit, crop in zip(answer.hits, crops, strict=True)
+                    | {"kind": _kind(answer, hit), "group": group_of(searcher, hit)}
+                    for hit, crop in zip(answer.hits, pictures, strict=True)
                 ],
             }
         )
-    context = {"title": title, "answers": shown, "notes": notes_of(searcher, answers)}
+    context = {"title": title, "answers": shown, "notes": notes_of(searcher, answers, shown=MOST_SHOWN)}
     return render("similar.html", context, folder=_TEMPLATES)
 
 
@@ -128,13 +98,6 @@ def _record(rank: int, hit: Hit) -> dict[str, Any]:
         "file": hit.file,
         "box": list(hit.box) if hit.box else None,
     }
-
-
-def _group(searcher: Searcher, cell: Hit | Query) -> str:
-    """Return a cell's group as captions name it, "" for a stranger and for cells that are their own group."""
-    if cell.group is None or cell.group == cell.sample:
-        return ""
-    return searcher.collection.card.group_called(cell.group)
 
 
 def _kind(answer: Answer, hit: Hit) -> str:

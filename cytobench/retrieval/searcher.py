@@ -73,8 +73,6 @@ class Searcher:
     def __init__(self, collection: Collection, index: Index, source: Source) -> None:
         self.collection, self.index, self._source = collection, index, source
         self._place = {sample: at for at, sample in enumerate(index.cells["sample"].to_list())}
-        self._items = np.array(index.cells["item"].to_list())
-        self._groups = np.array(index.cells["group"].to_list())
         self._encoder: Encoder | None = None
         self._lock = threading.Lock()
 
@@ -116,12 +114,12 @@ class Searcher:
     @property
     def labels(self) -> tuple[str, ...]:
         """The labels that occur, sorted."""
-        return tuple(sorted(set(self.index.cells["label"].to_list())))
+        return tuple(self.index.cells["label"].unique().sort().to_list())
 
     @property
     def groups(self) -> tuple[str, ...]:
         """The groups that occur, sorted."""
-        return tuple(sorted(set(self._groups.tolist())))
+        return tuple(self.index.cells["group"].unique().sort().to_list())
 
     @property
     def samples(self) -> tuple[str, ...]:
@@ -210,7 +208,7 @@ class Searcher:
             self._source.reporter.say(odd)
         view = query.view_of(self.collection, placed)
         item = item_id(self._source.digests.sha256(file), placed, view, mpp).hex()
-        same = np.flatnonzero(self._items == item)
+        same = self._where("item", item)
         place = file.name if placed is None else f"{file.name} (box {', '.join(map(str, placed))})"
         return Query(place, crop) if not len(same) else self._query(int(same[0]), place, crop)
 
@@ -309,18 +307,21 @@ class Searcher:
         """Return the rows that show the same pixels as the query, cut out of the same file."""
         if one.sample is None:
             return np.empty(0, np.int64)
-        return np.flatnonzero(self._items == self._items[self._place[one.sample]])
+        return self._where("item", self.index.cells["item"][self._place[one.sample]])
 
     def _of_group(self, group: str | None) -> Rows:
         if group is None:
             return np.empty(0, np.int64)
-        rows = np.flatnonzero(self._groups == group)
+        rows = self._where("group", group)
         if not len(rows):
             raise UsageError(
                 f"{self.collection.name} has no group '{group}' (groups are named like "
                 f"{name_some(self.groups[:3])})."
             )
         return rows
+
+    def _where(self, column: str, value: str) -> Rows:
+        return (self.index.cells[column] == value).arg_true().to_numpy().astype(np.int64)
 
     def _names(self, rows: Rows) -> tuple[str, ...]:
         return tuple(self.index.cells["sample"][rows.tolist()].to_list())

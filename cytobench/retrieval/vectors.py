@@ -1,7 +1,10 @@
 """Nearest rows by cosine similarity: exact up to a million rows, an inverted file beyond.
 
-The rows are centred on the collection's mean (and scaled by its deviations where the backbone's card says
-`standardise`) and brought to unit length, as the kNN probe sees them; the centring belongs to the index.
+The rows are centred on the collection's mean and brought to unit length, as the kNN and retrieval probes see
+them. Where the backbone's card says `standardise` they are also scaled by their deviations, as those probes
+do not: features of many units (handcrafted ones) mostly find better neighbours so. The centring belongs to
+the index.
+
 faiss ranks in float32; wherever that leaves an order open, similarities are computed again in float64 and
 equal ones ranked by row, so that the order never depends on threads or block sizes.
 """

@@ -222,7 +222,7 @@ def test_a_backbone_page_has_licence_citation_and_overlap(pages: dict[str, Reade
 
 
 def test_a_backbone_that_did_not_run_has_a_page_that_says_so(pages: dict[str, Reader]) -> None:
-    assert "No score here. not run" in pages[backbone_page_name(toys.LONG)].text
+    assert "No score here: not run." in pages[backbone_page_name(toys.LONG)].text
 
 
 def test_pages_are_the_same_whether_one_process_draws_or_two(toy_board: Board) -> None:

@@ -44,7 +44,7 @@ def add_backbone(board: Board, name: str, bundle: Bundle) -> None:
             "title": name,
             "card": card,
             "null": any(row.null for row in rows),
-            "state": "" if scored else f"No score here. {state_of(board, name)}",
+            "state": "" if scored else f"No score here: {state_of(board, name)}.",
             "facts": _facts(board, card),
             "licence_url": safe_url(card.licence_url),
             "url": safe_url(card.url),
