@@ -13,7 +13,7 @@ import cytobench
 
 PACKAGE = Path(cytobench.__file__).parent
 LEVELS = [
-    {"errors", "progress", "__init__"},
+    {"errors", "progress", "findings", "fingerprint", "__init__"},
     {"digests", "cards", "manifest"},
     {"registry"},
     {"images", "perturb", "datasets", "pictures"},
@@ -21,6 +21,7 @@ LEVELS = [
     {"probes", "statistics"},
     {"evaluation"},
     {"leaderboard", "retrieval", "pretraining", "inspection"},
+    {"checks", "audit", "interchange", "scaffold"},
     {"app"},
     {"cli", "__main__"},
 ]

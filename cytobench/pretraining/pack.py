@@ -18,7 +18,7 @@ from PIL import Image
 
 from cytobench import images
 from cytobench.errors import CytoBenchError, DataError, name_some
-from cytobench.pretraining.fingerprint import Seen, difference_hash, is_blank, pixel_digest, thumbnail
+from cytobench.fingerprint import Seen, difference_hash, is_blank, pixel_digest, thumbnail
 from cytobench.pretraining.pool import Pool, PoolWriter, Source
 from cytobench.pretraining.recipe import Data
 from cytobench.pretraining.sources import Listed, Piece

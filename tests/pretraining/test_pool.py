@@ -12,7 +12,7 @@ from conftest import Draw
 from PIL import Image
 
 from cytobench.errors import DataError, StoreError, UsageError
-from cytobench.pretraining.fingerprint import Seen, difference_hash, is_blank, pixel_digest
+from cytobench.fingerprint import Seen, difference_hash, is_blank, pixel_digest
 from cytobench.pretraining.pack import pack
 from cytobench.pretraining.pool import Pool, is_pool
 from cytobench.pretraining.recipe import Data
