@@ -104,16 +104,14 @@ class NetworkEncoder:
 
     def encode(self, batch: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         """Return features, float32 [b, dim]; raises EncoderError for a wrong length or a value not finite."""
-        with torch.inference_mode(), self._arithmetic():
-            features = self._module(self._to_device(batch))
-            if not isinstance(features, torch.Tensor) or features.shape != (len(batch), self.dim):
-                shape = (
-                    list(features.shape) if isinstance(features, torch.Tensor) else type(features).__name__
-                )
-                raise EncoderError(
-                    f"{self.name} returned {shape} for {len(batch)} images, but its card says dim = "
-                    f"{self.dim}; correct dim or pooling in the card."
-                )
+        features = self.forward(batch)
+        if not isinstance(features, torch.Tensor) or features.shape != (len(batch), self.dim):
+            shape = list(features.shape) if isinstance(features, torch.Tensor) else type(features).__name__
+            raise EncoderError(
+                f"{self.name} returned {shape} for {len(batch)} images, but its card says dim = "
+                f"{self.dim}; correct dim or pooling in the card."
+            )
+        with torch.inference_mode():
             result: npt.NDArray[np.float32] = features.float().cpu().numpy()
         bad = int((~np.isfinite(result)).any(axis=1).sum())
         if bad:
@@ -122,6 +120,11 @@ class NetworkEncoder:
                 f"{self.precision}; use precision fp32 or check the weights."
             )
         return result
+
+    def forward(self, batch: npt.NDArray[Any]) -> Any:
+        """Return what the network makes of prepared crops, as it is: for those who examine it."""
+        with torch.inference_mode(), self._arithmetic():
+            return self._module(self._to_device(batch))
 
     def _to_device(self, batch: npt.NDArray[Any]) -> torch.Tensor:
         if self._input_size is None:
