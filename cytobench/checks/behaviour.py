@@ -81,7 +81,9 @@ def _determinism(subject: Subject, reload: Callable[[], Encoder] | None) -> Find
             "Turn off whatever is random when features are computed (dropout, random crops, noise).",
         )
     if reload is None:
-        return Finding(question, "pass", f"The same crops twice: {_equal(again)}; loaded once (it takes long).")
+        return Finding(
+            question, "pass", f"The same crops twice: {_equal(again)}; loaded once (it takes long)."
+        )
     second = reload()
     anew = difference(second.encode(subject.batch), subject.features)
     if anew > subject.tolerance or dict(second.identity) != dict(subject.encoder.identity):
@@ -162,9 +164,15 @@ def _sensitivity(subject: Subject, extremes: Mapping[str, Crop]) -> Finding:
     still = int((features.std(axis=0) == 0.0).sum())
     of = f"{still} of {features.shape[1]} features do not vary over {len(features)} crops"
     if still == 0:
-        return Finding("sensitivity", "pass", f"Different crops differ by {_share(spread)}; all features vary.")
+        return Finding(
+            "sensitivity",
+            "pass",
+            f"Crops differ by up to {_share(spread)} of a vector's length; all features vary.",
+        )
     if subject.handcrafted and still < features.shape[1] / 2:  # bins of colours that no test crop has
-        return Finding("sensitivity", "pass", f"Different crops differ by {_share(spread)}; {of}.")
+        return Finding(
+            "sensitivity", "pass", f"Crops differ by up to {_share(spread)} of a vector's length; {of}."
+        )
     return Finding(
         "sensitivity",
         "warn",
@@ -212,10 +220,8 @@ def _of_spread(subject: Subject, alone: Features) -> str:
 
 
 def _share(value: float) -> str:
-    return f"{100.0 * value:.2g} %"
+    return f"{100.0 * value:.0f} %" if value >= 0.1 else f"{100.0 * value:.2g} %"
 
 
 def _equal(value: float) -> str:
     return "equal bit for bit" if value == 0.0 else f"equal to {value:.1g} of a vector's length"
-
-

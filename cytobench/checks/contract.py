@@ -1,4 +1,4 @@
-"""Is a backbone fed as it was trained: range, normalisation, order of colours, size?"""
+"""Whether a backbone is fed as it was trained: range, normalisation, order of colours, size."""
 
 from __future__ import annotations
 

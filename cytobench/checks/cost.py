@@ -21,15 +21,17 @@ _ROUNDS = 50
 
 def speed(encoder: Encoder, crops: list[Crop]) -> Finding:
     """Time preparing and encoding of `crops` in one batch, each for about half a second."""
+    prepared = _rate(lambda: [encoder.prepare(crop) for crop in crops], len(crops))
+    if getattr(encoder, "module", None) is None:
+        return Finding("speed", "pass", f"{_readable(prepared)} crops/s described by one thread.")
     batch = np.stack([np.asarray(encoder.prepare(crop)) for crop in crops])
     encoder.encode(batch)  # the first call of a network takes longer than any other
-    prepared = _rate(lambda: [encoder.prepare(crop) for crop in crops], len(crops))
     encoded = _rate(lambda: encoder.encode(batch), len(crops))
     return Finding(
         "speed",
         "pass",
-        f"{encoded:,.3g} crops/s in batches of {len(crops)} on {_where(encoder)}; {prepared:,.3g} crops/s "
-        "prepared by one thread.",
+        f"{_readable(encoded)} crops/s in batches of {len(crops)} on {_where(encoder)}; "
+        f"{_readable(prepared)} crops/s prepared by one thread.",
     )
 
 
@@ -44,9 +46,13 @@ def memory(encoder: Encoder) -> Finding:
     return Finding(
         "memory",
         "pass",
-        f"{parameters / 1e6:,.3g} million parameters ({size / 1e6:,.3g} MB); {_on_device(encoder)}this "
+        f"{parameters / 1e6:,.1f} million parameters ({size / 1e6:,.0f} MB); {_on_device(encoder)}this "
         f"process needed {peak} at most.",
     )
+
+
+def _readable(rate: float) -> str:
+    return f"{rate:,.0f}" if rate >= 10.0 else f"{rate:.2g}"
 
 
 def _rate(work: Any, count: int) -> float:

@@ -86,9 +86,7 @@ def _with_real_dim(card: BackboneCard) -> BackboneCard:
 def _load(card: BackboneCard, home: Path, device: str, reporter: Reporter) -> Encoder:
     from cytobench.digests import FileDigests
 
-    return load(
-        card, home=home, digests=FileDigests(home), device=device, download=False, reporter=reporter
-    )
+    return load(card, home=home, digests=FileDigests(home), device=device, download=False, reporter=reporter)
 
 
 def _loads(hearing: Hearing, seconds: float) -> Finding:

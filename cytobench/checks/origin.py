@@ -1,4 +1,4 @@
-"""What a backbone's card says of where the weights come from: is it there, and can it be relied on?"""
+"""What a backbone's card says of where the weights come from, and whether it can be relied on."""
 
 from __future__ import annotations
 

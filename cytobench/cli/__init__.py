@@ -13,6 +13,7 @@ from cytobench.cli import (
     attend,
     cache,
     catalogue,
+    check,
     compare,
     demo,
     embed,
@@ -51,6 +52,7 @@ app.command(rich_help_panel="See it")(attend.attend)
 app.command(rich_help_panel="See it")(serve.serve)
 app.command(rich_help_panel="Train a backbone")(pretrain.pretrain)
 app.command(rich_help_panel="Train a backbone")(pretrain.views)
+app.command(rich_help_panel="Check")(check.check)
 app.command("list", rich_help_panel="Look around")(catalogue.list_)
 app.command(rich_help_panel="Look around")(catalogue.show)
 app.add_typer(cache.app, name="cache", rich_help_panel="Look around")

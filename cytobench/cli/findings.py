@@ -18,14 +18,15 @@ _CASES = 5
 
 def show_findings(title: str, findings: Sequence[Finding], *, every_case: bool = False) -> None:
     """Print `findings` below `title`, a tick or cross each, with what to do; then how many of each."""
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, show_header=False)
+    from cytobench.cli.console import output
+
+    table = Table(title=Text(title), title_justify="left", title_style="bold", box=None, show_header=False)
     table.add_column(width=1)
     table.add_column(style="bold", no_wrap=True)
-    table.add_column(ratio=1)
+    table.add_column(ratio=1, overflow="fold")  # paths and commands are to be copied whole
     for finding in findings:
         mark, style = _MARKS[finding.mark]
         says = Text(finding.says)
@@ -37,7 +38,7 @@ def show_findings(title: str, findings: Sequence[Finding], *, every_case: bool =
         if len(finding.cases) > len(shown):
             says.append(f"\n  and {len(finding.cases) - len(shown)} more", style="dim")
         table.add_row(Text(mark, style=style), Text(finding.question), says)
-    console = Console()
+    console = output()
     console.print(table)
     counts = {mark: sum(finding.mark == mark for finding in findings) for mark in _MARKS}
     words = {"pass": "good", "warn": "to know", "fail": "to mend", "skip": "not looked at"}
