@@ -1,4 +1,4 @@
-"""Put the cards and shipped weights, which lie beside the package in a checkout, inside the wheel."""
+"""Put cards, shipped weights and constraints, which lie beside the package, inside the wheel."""
 
 import shutil
 from pathlib import Path
@@ -29,6 +29,7 @@ class BuildWithCards(build_py):
                 copy = target / source.relative_to(ROOT)
                 copy.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(source, copy)
+        shutil.copyfile(ROOT / "constraints.txt", target / "constraints.txt")  # `cytobench doctor` compares
 
 
 setup(cmdclass={"build_py": BuildWithCards})

@@ -16,6 +16,7 @@ from cytobench.cli import (
     check,
     compare,
     demo,
+    doctor,
     embed,
     errors,
     index,
@@ -53,6 +54,7 @@ app.command(rich_help_panel="See it")(serve.serve)
 app.command(rich_help_panel="Train a backbone")(pretrain.pretrain)
 app.command(rich_help_panel="Train a backbone")(pretrain.views)
 app.command(rich_help_panel="Check")(check.check)
+app.command(rich_help_panel="Check")(doctor.doctor)
 app.command("list", rich_help_panel="Look around")(catalogue.list_)
 app.command(rich_help_panel="Look around")(catalogue.show)
 app.add_typer(cache.app, name="cache", rich_help_panel="Look around")
