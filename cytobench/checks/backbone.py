@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cytobench.cards import BackboneCard
 from cytobench.checks.asking import answer, failure
-from cytobench.checks.origin import learnt, origin, remote
+from cytobench.checks.origin import origin, remote
 from cytobench.errors import CytoBenchError, WeightsError, WrongWeightsError
 from cytobench.findings import Finding, Mark
 from cytobench.progress import Reporter, SilentReporter
@@ -104,9 +104,9 @@ def _weights(card: BackboneCard, home: Path, download: bool, reporter: Reporter)
 
 def _digest(card: BackboneCard, sha256: str) -> Finding:
     if not sha256:
-        how = "none: its code computes the features" if not learnt(card) else card.weights
-        how = f"random, drawn by seed {card.seed}" if card.weights == "random" else how
-        return Finding("weights", "pass", f"{how}.".capitalize())
+        drawn = f"Random, drawn by seed {card.seed}."
+        says = drawn if card.weights == "random" else "None: code alone makes the features."
+        return Finding("weights", "pass", says)
     if not card.sha256:
         return Finding(
             "weights",

@@ -176,7 +176,7 @@ def _sensitivity(subject: Subject, extremes: Mapping[str, Crop]) -> Finding:
     return Finding(
         "sensitivity",
         "warn",
-        f"{of}.".capitalize(),
+        f"{of}.",
         "Features that never vary tell nothing; see whether part of the weights is missing.",
     )
 

@@ -21,6 +21,7 @@ from cytobench.cli import (
     errors,
     index,
     leaderboard,
+    new,
     pretrain,
     run,
     search,
@@ -55,6 +56,7 @@ app.command(rich_help_panel="Train a backbone")(pretrain.pretrain)
 app.command(rich_help_panel="Train a backbone")(pretrain.views)
 app.command(rich_help_panel="Check")(check.check)
 app.command(rich_help_panel="Check")(doctor.doctor)
+app.add_typer(new.app, name="new", rich_help_panel="Check")
 app.command("list", rich_help_panel="Look around")(catalogue.list_)
 app.command(rich_help_panel="Look around")(catalogue.show)
 app.add_typer(cache.app, name="cache", rich_help_panel="Look around")

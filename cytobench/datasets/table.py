@@ -31,7 +31,7 @@ def read(root: Path, *, columns: Mapping[str, str] | None = None, outside: bool 
     names the row. Separators and a byte-order mark are recognised. Raises DataError (CardError for a bad
     mapping) that lists all problems by row, counted from the header as row 1.
     """
-    raw = _load(root)
+    raw = load(root)
     table = _renamed(raw, columns or {}, root)
     if "image" not in table.columns:
         found = ", ".join(raw.columns)
@@ -73,7 +73,7 @@ def _mpp(table: pl.DataFrame, problems: list[str]) -> list[float | None]:
     return values
 
 
-def _load(path: Path) -> pl.DataFrame:
+def load(path: Path) -> pl.DataFrame:
     """Read the file with every column as text, empty text as null."""
     if not path.is_file():
         raise MissingDataError(f"The table {path} does not exist: correct dataset.path in the card.")

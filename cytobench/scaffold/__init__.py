@@ -1,0 +1,1 @@
+"""Cards and packages written for a user, to begin with: they pass `cytobench check` at once."""
