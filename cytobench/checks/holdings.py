@@ -60,8 +60,8 @@ def _data(registry: Registry, data_dirs: Sequence[Path]) -> list[Finding]:
                 "data folder",
                 "warn",
                 "None is named: neither --data nor CYTOBENCH_DATA.",
-                "Put each data set into a folder of its name (`cytobench list datasets`), and name the folder "
-                "above them.",
+                "Put each data set into a folder of its name (`cytobench list datasets`), and name the "
+                "folder above them.",
             )
         )
     return [*found, _sets([folder for folder in data_dirs if folder.is_dir()]), _tasks(registry, data_dirs)]

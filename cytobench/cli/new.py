@@ -71,7 +71,7 @@ def backbone(
 ) -> None:
     """Write a backbone card, with what timm, open_clip or a checkpoint say of the network.
 
-    [dim]Example:[/dim]  cytobench new backbone my-net --weights my-net.safetensors --arch vit_small_patch16_224
+    [dim]Example:[/dim]  cytobench new backbone my-net --weights net.pth --arch vit_small_patch16_224
     """
     from cytobench.scaffold.backbone import draft_backbone
 

@@ -41,8 +41,8 @@ def draft_backbone(
     new_name(name, "backbone", card)
     if sum(map(bool, (timm, open_clip, ibot, weights, function))) != 1:
         raise UsageError(
-            "Say what the network is, in one way: --timm NAME, --open-clip MODEL/PRETRAINED, --ibot CHECKPOINT, "
-            "--weights FILE or --function."
+            "Say what the network is, in one way: --timm NAME, --open-clip MODEL/PRETRAINED, --ibot "
+            "CHECKPOINT, --weights FILE or --function."
         )
     if function:
         return _of_function(name, out, card)

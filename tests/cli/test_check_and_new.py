@@ -1,0 +1,107 @@
+"""`check`, `doctor` and `new` as a shell sees them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def _marks(out: str) -> dict[str, str]:
+    (subject,) = json.loads(out)
+    return {finding["question"]: finding["mark"] for finding in subject["findings"]}
+
+
+def test_check_answers_with_ticks_and_json(cytobench) -> None:
+    ran = cytobench("check", "colour-statistics", "cytology")
+    assert ran.code == 0
+    assert "backbone colour-statistics" in ran.out
+    assert "leaderboard cytology" in ran.out
+    assert _marks(cytobench("check", "majority", "--json").out)["features"] == "skip"
+
+
+def test_an_unknown_name_is_a_usage_error(cytobench) -> None:
+    ran = cytobench("check", "cytofn")
+    assert ran.code == 2
+    assert "'cytofm'" in ran.err
+
+
+def test_a_board_that_names_nothing_real_fails(cytobench, tmp_path: Path) -> None:
+    board = tmp_path / "leaderboards" / "b.toml"
+    board.parent.mkdir()
+    column = '{ task = "cell-type-pbc", probe = "abmil" }, { task = "nosuch", probe = "knn" }'
+    board.write_text(f'name = "b"\ntitle = "b"\ncolumns = [{column}]\nbackbones = ["nosuch"]\n')
+    ran = cytobench("check", board, "--json")
+    assert ran.code == 1
+    marks = _marks(ran.out)
+    assert [marks[question] for question in ("tasks", "columns", "backbones")] == ["fail"] * 3
+
+
+def test_an_unreadable_card_of_a_folder_is_named(cytobench, tmp_path: Path) -> None:
+    (tmp_path / "backbones").mkdir()
+    (tmp_path / "backbones" / "bad.toml").write_text('name = "bad"\n')
+    ran = cytobench("check", tmp_path)
+    assert ran.code == 1
+    assert "bad.toml" in ran.out
+
+
+@pytest.mark.parametrize("how", ["--function", "--weights"])
+def test_a_new_backbone_passes_check_at_once(cytobench, tmp_path: Path, how: str) -> None:
+    from cytobench.registry import shipped_root
+
+    file = [shipped_root() / "backbones" / "cytofm" / "model.safetensors"] if how == "--weights" else []
+    made = cytobench("new", "backbone", "mine", how, *file, "--out", tmp_path)
+    assert made.code == 0, made.err
+    assert cytobench("check", tmp_path / "backbones" / "mine.toml").code == 0
+    again = cytobench("new", "backbone", "mine", how, *file, "--out", tmp_path)
+    assert again.code == 2
+    assert "--force" in again.err
+
+
+def test_a_new_task_fits_class_folders(cytobench, own_cells: Path) -> None:
+    made = cytobench("new", "task", "fresh", "--folder", own_cells / "cells", "--out", own_cells)
+    assert made.code == 0, made.err
+    card = (own_cells / "tasks" / "fresh.toml").read_text()
+    assert "size = 48" in card
+    assert "accept_ungrouped = true" in card
+    ran = cytobench("run", "--plugin", own_cells, "-t", "fresh", "-b", "colour-statistics", "-p", "knn")
+    assert ran.code == 0, ran.err
+
+
+def test_a_new_task_guesses_the_columns_of_a_table(cytobench, own_cells: Path) -> None:
+    rows = ["file;Patient ID;kind"]
+    rows += [f"cells/{kind}/{i}.png;p{i % 4};{kind}" for kind in ("round", "long") for i in range(12)]
+    (own_cells / "cells.csv").write_text("\r\n".join(rows))
+    made = cytobench("new", "task", "tabled", "--table", own_cells / "cells.csv", "--out", own_cells)
+    assert made.code == 0, made.err
+    card = (own_cells / "tasks" / "tabled.toml").read_text()
+    assert 'group = "Patient ID"' in card
+    assert 'label = "kind"' in card
+    assert "folds = 4" in card
+
+
+def test_a_new_task_needs_data_and_a_name(cytobench, tmp_path: Path) -> None:
+    assert cytobench("new", "task", "x", "--out", tmp_path).code == 2
+    assert cytobench("new", "backbone", "a/b", "--function", "--out", tmp_path).code == 2
+
+
+@pytest.mark.parametrize("hidden", ["torch", "faiss", "timm", "polars"])
+def test_doctor_survives_a_missing_package(hidden: str, tmp_path: Path) -> None:
+    code = f"""
+import sys
+class Hide:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] == {hidden!r}:
+            raise ImportError("hidden for the test")
+sys.meta_path.insert(0, Hide())
+sys.argv = ["cytobench", "doctor", "--json", "--home", {str(tmp_path)!r}]
+from cytobench.cli import main
+main()
+"""
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert ran.returncode == 1, ran.stderr
+    wrong = [finding for finding in json.loads(ran.stdout) if finding["mark"] == "fail"]
+    assert any("hidden for the test" in " ".join([one["says"], *one["cases"]]) for one in wrong)
