@@ -44,7 +44,7 @@ def memory() -> Finding:
             "memory",
             "warn",
             f"{said}.",
-            "Close other programs, or give --batch-size 8 to `run` and `extract`.",
+            "Close other programs: a large network needs some GB.",
         )
     return Finding("memory", "pass", f"{said}.")
 

@@ -105,7 +105,8 @@ def _group_in_file_names(found: _Found, root: Path) -> None:
             found.options = {"group_pattern": pattern}
             found.table, found.group = class_folders.read(root, group_pattern=pattern), "group"
             found.warned.append(
-                f"group: file names were guessed to name {len(groups)} patients or slides ({name_some(sorted(groups))})"
+                f"group: file names were guessed to name {len(groups)} patients or slides "
+                f"({name_some(sorted(groups))})"
             )
             return
 
@@ -130,9 +131,7 @@ def _of_table(path: Path, card: Path, label: str, group: str, bag: str) -> _Foun
     found = _Found(table, dataset, columns.label, columns.group)
     found.said, found.warned = list(columns.said), list(columns.warned)
     if "split" in raw.columns:
-        found.warned.append(
-            "the table has a column 'split': for its own split write split = { kind = \"official\" } in the card"
-        )
+        found.warned.append("the table has a column 'split': write split = { kind = 'official' } to use it")
     return found
 
 
@@ -147,8 +146,8 @@ def _require_images(table: pl.DataFrame, path: Path) -> None:
     ]
     if lost:
         raise DataError(
-            f"{len(lost)} images that {path} names are not there: {name_some(lost)}; paths are relative to the "
-            "table."
+            f"{len(lost)} images that {path} names are not there: {name_some(lost)}; paths are relative "
+            "to the table."
         )
 
 
@@ -157,18 +156,17 @@ def _text(name: str, found: _Found, bag: str) -> str:
     group, unit = found.group or "none", "bag" if bag else "cell"
     key = found.group or (bag or "sample")
     rows = found.table.filter(pl.col(found.label).is_not_null())
-    counts = {
-        label: n
-        for label, n in rows.group_by(found.label).agg(pl.col(key).n_unique()).sort(found.label).iter_rows()
-    }
+    counts: dict[str, int] = dict(
+        rows.group_by(found.label).agg(pl.col(key).n_unique()).sort(found.label).iter_rows()
+    )
     what = f"'{found.group}' groups" if found.group else f"{unit}s"
     small = [label for label, n in counts.items() if n < 2]
     large = {label: n for label, n in counts.items() if n >= 2}
     if len(large) < 2:
         few = ", ".join(f"{label} ({n})" for label, n in counts.items())
         raise DataError(
-            f"A task needs two classes with two {what} each to be split; there are {few}. Name another column "
-            "with --label or --group, or bring more cells."
+            f"A task needs two classes with two {what} each to be split; there are {few}. Name another "
+            "column with --label or --group, or bring more cells."
         )
     if small:
         found.warned.append(f"left out, with fewer than two {what}: {name_some(small)} (exclude in the card)")

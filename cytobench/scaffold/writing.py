@@ -29,8 +29,8 @@ def valid_name(name: str, kind: str) -> str:
     """Return `name`; raises UsageError where it cannot name a file and a card."""
     if not _NAME.fullmatch(name) or name.endswith("."):
         raise UsageError(
-            f"'{name}' cannot name a {kind}: use letters, digits, '-', '_' and '.', beginning with a letter or "
-            "digit, at most 80."
+            f"'{name}' cannot name a {kind}: use letters, digits, '-', '_' and '.', beginning with a letter "
+            "or digit, at most 80."
         )
     return name
 
@@ -86,8 +86,8 @@ def write(draft: Draft, *, force: bool = False) -> list[Path]:
     there = [str(path) for path in draft.files if path.exists()]
     if there and not force:
         raise UsageError(
-            f"{there[0]} is there already{f' (and {len(there) - 1} more)' * (len(there) > 1)}; choose another "
-            "name or place, or overwrite with --force."
+            f"{there[0]} is there already{f' (and {len(there) - 1} more)' * (len(there) > 1)}; choose "
+            "another name or place, or overwrite with --force."
         )
     for path, content in draft.files.items():
         try:

@@ -88,7 +88,10 @@ def test_a_new_task_needs_data_and_a_name(cytobench, tmp_path: Path) -> None:
     assert cytobench("new", "backbone", "a/b", "--function", "--out", tmp_path).code == 2
 
 
-@pytest.mark.parametrize("hidden", ["torch", "faiss", "timm", "polars"])
+_SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("faiss", "timm", "polars")]
+
+
+@pytest.mark.parametrize("hidden", ["torch", *_SLOW])
 def test_doctor_survives_a_missing_package(hidden: str, tmp_path: Path) -> None:
     code = f"""
 import sys
