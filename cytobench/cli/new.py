@@ -81,6 +81,28 @@ def backbone(
     _write(draft, force)
 
 
+@app.command()
+def plugin(
+    name: Annotated[str, typer.Argument(help="The package's name.")],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where its folder is made.")] = Path(),
+    force: ForceOption = False,
+) -> None:
+    """Write an installable package: a reader, a network, cards, a test that passes, cells to try it on.
+
+    [dim]Example:[/dim]  cytobench new plugin my-lab
+    """
+    from cytobench.cli.console import ConsoleReporter
+    from cytobench.scaffold.plugin import draft_plugin
+    from cytobench.scaffold.writing import write
+
+    draft, root = draft_plugin(name, out), out / name
+    made, reporter = write(draft, force=force), ConsoleReporter()
+    for line in draft.said:
+        reporter.say(line)
+    typer.echo(f"Written: {len(made)} files in {root}")
+    typer.echo(f"Next: cytobench check {root} --data {root / 'data'}")
+
+
 def _write(draft: Draft, force: bool) -> None:
     from cytobench.cli.console import ConsoleReporter
     from cytobench.scaffold.writing import write
