@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import sys
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -142,6 +143,8 @@ def _of_folder(folder: Path, plugins: list[Path]) -> Inquiry:
         )
     subjects: list[Subject] = []
     for root in holding:
+        if root != folder and str(root.parent) not in sys.path:
+            sys.path.append(str(root.parent))  # a package that is not installed yet
         known, clash = _registry_with(root, plugins, registry)
         registry = known
         cards = list(_cards_below(root))

@@ -32,9 +32,8 @@ def draft_plugin(name: str, out: Path) -> Draft:
     }
     files |= _cells(root / "data" / f"{name}-cells")
     said = (
-        f"the cells in {root / 'data'} are drawn: put yours in their place, and change {package}/reader.py to "
-        "their layout",
-        f"pip install {root} makes its cards known; --plugin {root / package} does without installing",
+        f"the cells in {root / 'data'} are drawn: put yours there, and fit {package}/reader.py to them",
+        f"pip install {root} makes its cards known",
     )
     return Draft(files, said)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -108,3 +109,29 @@ main()
     assert ran.returncode == 1, ran.stderr
     wrong = [finding for finding in json.loads(ran.stdout) if finding["mark"] == "fail"]
     assert any("hidden for the test" in " ".join([one["says"], *one["cases"]]) for one in wrong)
+
+
+@pytest.mark.slow
+def test_a_new_plugin_installs_and_its_own_test_passes(cytobench, tmp_path: Path) -> None:
+    made = cytobench("new", "plugin", "my-lab", "--out", tmp_path)
+    assert made.code == 0, made.err
+    site, root = tmp_path / "site", tmp_path / "my-lab"
+    pip = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "-q",
+        "--no-deps",
+        "--no-build-isolation",
+        "--target",
+        site,
+    ]
+    subprocess.run([*map(str, pip), str(root)], check=True, capture_output=True)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(site), *filter(None, sys.path)])}
+    own = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(root / "tests")]
+    ran = subprocess.run(own, cwd=root, env=environment, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stdout
+    command = [sys.executable, "-m", "cytobench", "check", "my-lab-net", "my-lab-board", "--json"]
+    ran = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
