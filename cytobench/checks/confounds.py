@@ -71,7 +71,7 @@ def confound(values: Doubles, examples: Examples, folds: Folds) -> Confound:
 
 
 def one_number(values: npt.ArrayLike) -> Doubles:
-    """Return logarithms of positive numbers as bent by a quadratic, float64 [n, 2]: middling ones may tell."""
+    """Return logarithms of positive numbers and their squares, float64 [n, 2]: middling ones may tell."""
     logs = np.log(np.maximum(np.asarray(values, np.float64), 1.0))
     return np.stack([logs, (logs - logs.mean()) ** 2], axis=1)
 

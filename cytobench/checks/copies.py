@@ -18,7 +18,7 @@ from cytobench.checks.near import Ints, near_pairs, unit_rows
 from cytobench.progress import Reporter
 
 COSINE = 0.96
-LEVELS = 3.0  # of 255
+LEVELS = 3.5  # of 255
 BITS = 40  # of 256
 
 

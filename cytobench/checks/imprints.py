@@ -1,8 +1,8 @@
-"""Imprints of pictures, computed once and stored: what all questions about copies and quality are asked of."""
+"""Imprints of pictures, computed once and stored: all questions about copies and quality ask them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 
 from cytobench.cards import BackboneCard, View
 from cytobench.digests import FileDigests
@@ -17,7 +18,7 @@ from cytobench.encoders import identify, load
 from cytobench.encoders.handcrafted import imprint
 from cytobench.errors import DataError
 from cytobench.features.extract import extract
-from cytobench.features.items import ID_BYTES, Items, items_of
+from cytobench.features.items import Items, items_of
 from cytobench.features.prepare import default_workers
 from cytobench.features.space import space_id
 from cytobench.features.store import FeatureStore
@@ -88,7 +89,7 @@ class Imprints:
 
     @property
     def sharpness(self) -> Floats:
-        """Log ratio of fine to coarse detail, float32 [n]: low for a blurred picture, whatever its contrast."""
+        """Log ratio of fine to coarse detail, float32 [n]: low for a blurred picture of any contrast."""
         ratio: Floats = np.log((self.light[:, 2] + 1e-4) / (self.light[:, 3] + 1e-4))
         return ratio
 
@@ -134,16 +135,27 @@ def describe_pool(pool: Pictures, reporter: Reporter) -> Imprints:
             found[row] = imprint.describe(picture)
         return len(rows)
 
-    with reporter.task("imprints of the pool", len(pool)) as step, ThreadPoolExecutor(default_workers()) as all_:
+    with (
+        reporter.task("imprints of the pool", len(pool)) as step,
+        ThreadPoolExecutor(default_workers()) as all_,
+    ):
         for done in all_.map(describe, starts):
             step.advance(done)
     return Imprints.of(found)
 
 
+def portrayed(table: pl.DataFrame, items: Items, digests: FileDigests) -> Items:
+    """Return what is described of a task's rows: what its view shows, but whole images where there is no box.
+
+    A window wider than a small image shows mostly its continued border, in which all images are alike.
+    """
+    if items.view.kind == "window" and (items.boxes[:, 2] < 0).all():
+        return items_of(table.select("image"), WHOLE, digests)
+    return items
+
+
 def fields_of(images: Sequence[str], digests: FileDigests) -> Items:
     """Return whole image files as items; `images`: distinct paths."""
-    import polars as pl
-
     return items_of(pl.DataFrame({"image": list(images)}, schema={"image": pl.String}), WHOLE, digests)
 
 

@@ -83,7 +83,9 @@ def _salvaged(card: TaskCard, data_dirs: Sequence[Path], home: Path) -> TaskData
     try:
         shares = read_shares(card, data_dirs=data_dirs, home=home)
         there = pl.Series([_there(image) for image in shares.kept["image"]])
-        table = shares.kept.filter(there & pl.col("label").is_not_null()).unique("sample", maintain_order=True)
+        table = shares.kept.filter(there & pl.col("label").is_not_null()).unique(
+            "sample", maintain_order=True
+        )
         classes = tuple(name for name in shares.classes if name in set(table["label"]))
         if card.split.kind != "official" and "split" in table.columns:
             table = table.drop("split")

@@ -65,7 +65,9 @@ def groups(card: TaskCard, examples: Examples, files: Sequence[str]) -> Finding:
         )
     pure = _named_by_class(examples)
     if pure:
-        return Finding("groups", "warn", f"{says} {pure}", "Name the column of patients or slides in `group`.")
+        return Finding(
+            "groups", "warn", f"{says} {pure}", "Name the column of patients or slides in `group`."
+        )
     return Finding("groups", "pass", says)
 
 
@@ -83,7 +85,7 @@ def leakage(examples: Examples, folds: Folds | None, splits: Sequence[str]) -> F
         return Finding(
             "leakage of groups",
             "fail",
-            f"{len(torn):,} of {len(sides):,} groups are both trained and tested on: scores will be too good.",
+            f"{len(torn):,} of {len(sides):,} groups are both trained and tested on: scores are too good.",
             "Correct the split so that each group lies on one side.",
             tuple(f"{group}: {', '.join(sorted(sides[group]))}" for group in torn),
         )
@@ -93,7 +95,9 @@ def leakage(examples: Examples, folds: Folds | None, splits: Sequence[str]) -> F
             "skip",
             f"Nothing says which {examples.unit}s belong together, so no split could be seen to tear them.",
         )
-    return Finding("leakage of groups", "pass", f"None of {len(sides):,} groups lies on two sides of a split.")
+    return Finding(
+        "leakage of groups", "pass", f"None of {len(sides):,} groups lies on two sides of a split."
+    )
 
 
 def fold_counts(examples: Examples, folds: Folds) -> Finding:
@@ -122,7 +126,7 @@ def fold_counts(examples: Examples, folds: Folds) -> Finding:
             "warn",
             f"{says} But {' and '.join(what)}: scores of single folds say little; trust the pooled ones.",
             "Fewer folds, or more groups with these classes.",
-            tuple([*([] if alone else missing), *thin]),
+            (*([] if alone else missing), *thin),
         )
     if alone:
         return Finding("classes per fold", "pass", f"{says} Each fold is one group; scores are pooled.")

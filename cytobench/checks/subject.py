@@ -12,7 +12,7 @@ import numpy.typing as npt
 import polars as pl
 
 from cytobench.cards import TaskCard
-from cytobench.checks.imprints import Imprints, describe_items, undescribed, unreadable
+from cytobench.checks.imprints import CARD, Imprints, describe_items, portrayed, undescribed, unreadable
 from cytobench.datasets.task import TaskData
 from cytobench.digests import FileDigests
 from cytobench.errors import DataError
@@ -115,18 +115,19 @@ def described(
     subject: Subject, *, home: Path, digests: FileDigests, reporter: Reporter
 ) -> tuple[Subject, Imprints, dict[str, str]]:
     """Return the subject's decodable rows, their imprints, and every image that is broken with the reason."""
+    wanted = portrayed(subject.data.table, subject.items, digests)
     try:
-        (imprints,) = describe_items([subject.items], home=home, digests=digests, reporter=reporter)
+        (imprints,) = describe_items([wanted], home=home, digests=digests, reporter=reporter)
     except DataError:
-        unseen = undescribed(subject.items, home=home, digests=digests)
-        wanted = dict.fromkeys(subject.items.images[row] for row in np.flatnonzero(unseen))
-        broken = unreadable(list(wanted), reporter)
+        unseen = np.flatnonzero(undescribed(wanted, home=home, digests=digests))
+        broken = unreadable(list(dict.fromkeys(wanted.images[row] for row in unseen)), reporter)
         if not broken:
             raise
         rest = subject.without(list(broken))
         if not len(rest):
-            return rest, Imprints.of(np.empty((0, 835), np.float32)), broken
-        (imprints,) = describe_items([rest.items], home=home, digests=digests, reporter=reporter)
+            return rest, Imprints.of(np.empty((0, CARD.dim), np.float32)), broken
+        wanted = portrayed(rest.data.table, rest.items, digests)
+        (imprints,) = describe_items([wanted], home=home, digests=digests, reporter=reporter)
         return rest, imprints, broken
     return subject, imprints, {}
 

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
-from cytobench import images
 from cytobench.cards import TaskCard
 from cytobench.checks import rows
-from cytobench.checks.confounds import Confound, by_example, confound, one_number
 from cytobench.checks.copies import Copies, find_copies
-from cytobench.checks.imprints import Imprints
 from cytobench.checks.noise import ASSUMED, expected_noise
 from cytobench.checks.reading import Reading, read_task
 from cytobench.checks.subject import Subject, described
+from cytobench.checks.told import confounds
 from cytobench.digests import FileDigests
-from cytobench.features.prepare import default_workers
 from cytobench.findings import Finding
 from cytobench.progress import Reporter
 
@@ -26,19 +22,9 @@ _NEEDS_FILES = (
     "copies", "contradicting labels", "label from file size", "label from image size", "label from colour",
     "label from sharpness", "expected noise",
 )  # fmt: skip
-_MEANING = {
-    "file size": "the label goes along with how files were saved: compression, camera or origin may be what a "
-    "model learns",
-    "image size": "the label goes along with how images were cut: a view that stretches or pads them shows it",
-    "colour": "stain and illumination alone go far: a backbone that does not clearly beat this has shown "
-    "nothing about cells",
-    "sharpness": "the label goes along with focus or resampling, as where classes were processed differently",
-}
 
 
-def check_task(
-    card: TaskCard, *, data_dirs: Sequence[Path], home: Path, reporter: Reporter
-) -> list[Finding]:
+def check_task(card: TaskCard, *, data_dirs: Sequence[Path], home: Path, reporter: Reporter) -> list[Finding]:
     """Return what an examination of the task's data found, a finding a question.
 
     Every image is decoded once, in the view of the task, and what was described is stored under `home`: a
@@ -56,7 +42,7 @@ def check_task(
     copies = find_copies(imprints, reporter)
     sha256 = digests.sha256_many(subject.items.images)
     findings += [*_copies(subject, copies, sha256), _contradictions(subject, copies)]
-    return [*findings, *_confounds(subject, imprints, reporter), _noise(subject)]
+    return [*findings, *confounds(subject, imprints, reporter), _noise(subject)]
 
 
 def _unseen(question: str) -> Finding:
@@ -128,7 +114,9 @@ def _kind(pairs: Copies, at: int) -> str:
 def _contradictions(subject: Subject, copies: Copies) -> Finding:
     pairs = copies.where(subject.labels[copies.left] != subject.labels[copies.right])
     if not len(copies):
-        return Finding("contradicting labels", "pass", "There are no copies that could contradict each other.")
+        return Finding(
+            "contradicting labels", "pass", "There are no copies that could contradict each other."
+        )
     if not len(pairs):
         return Finding(
             "contradicting labels", "pass", f"All {len(copies):,} pairs of copies carry the same label."
@@ -136,67 +124,10 @@ def _contradictions(subject: Subject, copies: Copies) -> Finding:
     return Finding(
         "contradicting labels",
         "fail",
-        f"{len(pairs):,} of {len(copies):,} pairs of copies carry different labels: one of each must be wrong.",
+        f"{len(pairs):,} of {len(copies):,} pairs of copies carry different labels: one must be wrong.",
         "Let a person decide, or leave both out.",
         tuple(subject.pair(int(a), int(b)) for a, b in zip(pairs.left, pairs.right, strict=True)),
     )
-
-
-def _confounds(subject: Subject, imprints: Imprints, reporter: Reporter) -> list[Finding]:
-    if subject.folds is None:
-        return [
-            Finding(f"label from {what}", "skip", "Not looked at: there are no folds to ask it of.")
-            for what in _MEANING
-        ]
-    sizes, shapes = _measured(subject, reporter)
-    files = np.array([sizes[image] for image in subject.items.images], np.float64)
-    extent = np.array([shapes[image] for image in subject.items.images], np.float64)
-    described_by = {
-        "file size": None if (files == files[0]).all() else one_number(files),
-        "image size": None
-        if (extent == extent[0]).all()
-        else np.concatenate([one_number(extent[:, 0]), one_number(extent[:, 1])], axis=1),
-        "colour": imprints.colour.astype(np.float64),
-        "sharpness": np.stack([imprints.sharpness, np.log(imprints.light[:, 2] + 1e-4)], axis=1),
-    }
-    same = {
-        "file size": f"All files have {int(files[0]):,} bytes.",
-        "image size": f"All images are {int(extent[0, 0])} x {int(extent[0, 1])} px.",
-    }
-    found = []
-    with reporter.task("what tells the label", len(described_by)) as step:
-        for what, values in described_by.items():
-            if values is None:
-                found.append(Finding(f"label from {what}", "pass", same[what]))
-            else:
-                means = by_example(np.asarray(values, np.float64), subject.examples)
-                found.append(_confounded(what, confound(means, subject.examples, subject.folds)))
-            step.advance(1, what)
-    return found
-
-
-def _confounded(what: str, told: Confound) -> Finding:
-    if told.notable:
-        return Finding(
-            f"label from {what}",
-            "warn",
-            f"The label can be told from {what} alone: {told}; {_MEANING[what]}.",
-            "Report this number beside every score, and say so in the card (known_confounds).",
-        )
-    return Finding(f"label from {what}", "pass", f"Hardly told from {what} alone: {told}.")
-
-
-def _measured(
-    subject: Subject, reporter: Reporter
-) -> tuple[dict[str, int], dict[str, tuple[int, int]]]:
-    """Return the bytes and the (width, height) of every image file."""
-    paths = list(dict.fromkeys(subject.items.images))
-    with ThreadPoolExecutor(default_workers()) as pool, reporter.task("image sizes", len(paths)) as step:
-        shapes = {}
-        for path, shape in zip(paths, pool.map(images.size, paths, chunksize=64), strict=True):
-            shapes[path] = shape
-            step.advance()
-    return {path: Path(path).stat().st_size for path in paths}, shapes
 
 
 def _noise(subject: Subject) -> Finding:
@@ -205,8 +136,8 @@ def _noise(subject: Subject) -> Finding:
     noise = expected_noise(subject.examples, subject.folds)
     says = (
         f"A balanced accuracy here will carry ± {noise.half_width:.1f} points (95 %), and a difference of "
-        f"{noise.detectable:.1f} points between two backbones is found four times in five, over {noise.groups:,} "
-        f"groups, {ASSUMED}."
+        f"{noise.detectable:.1f} points between two backbones is found four times in five, over "
+        f"{noise.groups:,} groups, {ASSUMED}."
     )
     if not noise.enough:
         return Finding(
