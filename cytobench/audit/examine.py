@@ -223,13 +223,13 @@ def _by_backbone(
             others = pool_features(pool, backbone, home=request.home, digests=digests, reporter=reporter)
         own = space.load(subject.items.ids)
         near, _ = alike_between(features, _scaled(others, backbone, own), reporter)
-        for at in range(len(near)):
+        for place in range(len(near)):
             members = (
-                member_of(subject, int(near.left[at])),
-                _pool_member(pool, number, int(near.right[at])),
+                member_of(subject, int(near.left[place])),
+                _pool_member(pool, number, int(near.right[place])),
             )
-            found.append(Issue(KINDS["alike-pool"], members, f"{backbone.name}: cosine {near.cosine[at]:.3f}",
-                               float(near.cosine[at])))  # fmt: skip
+            found.append(Issue(KINDS["alike-pool"], members, f"{backbone.name}: cosine {near.cosine[place]:.3f}",
+                               float(near.cosine[place])))  # fmt: skip
     return found, lines
 
 

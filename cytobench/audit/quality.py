@@ -15,7 +15,7 @@ Doubles = npt.NDArray[np.float64]
 
 _BLURRED = -5.0  # robust standard deviations
 _FAR = 6.0
-_ODD_LABEL = -4.0
+_ODD_LABEL = -5.0
 _OUTSIDE = 1 / 3
 
 
@@ -39,7 +39,7 @@ def odd_colours(subject: Subject, imprints: Imprints) -> list[Issue]:
     shown = np.flatnonzero(~imprints.blank)
     if len(shown) < 20:
         return []
-    values = np.concatenate([imprints.colour, np.log(imprints.light + 1e-4)], axis=1)[shown].astype(
+    values = np.concatenate([imprints.colour, imprints.light[:, :2]], axis=1)[shown].astype(
         np.float64
     )
     standard = np.stack([robust(column) for column in values.T], axis=1)

@@ -61,6 +61,8 @@ def near_pairs(
     vectors: float32 [n, d]; others: float32 [m, d], `right` then counts its rows. Raises DataError when
     more pairs agree than could ever be looked at.
     """
+    if not len(vectors) or (others is not None and not len(others)):
+        return _joined([], within=others is None)
     axes = _axes(vectors if others is None else np.concatenate([vectors[:_SAMPLE], others[:_SAMPLE]]))
     left = _Side.of(vectors, axes)
     right = left if others is None else _Side.of(others, axes)

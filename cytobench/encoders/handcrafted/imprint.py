@@ -6,6 +6,8 @@ resume and parallel decoding. Whole numbers from 0 to 255 are exact in half prec
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -49,8 +51,8 @@ def describe(crop: NDArray[np.uint8]) -> NDArray[np.float32]:
     half = grey.reduce(2) if min(grey.size) >= 8 else grey
     luma = np.asarray(grey)
     levels = _histogram_facts(luma)
-    light = [levels[0], levels[1], _laplacian_sd(luma), _laplacian_sd(np.asarray(half))]
-    parts = [
+    light = np.array([levels[0], levels[1], _laplacian_sd(luma), _laplacian_sd(np.asarray(half))])
+    parts: list[NDArray[Any]] = [
         np.frombuffer(pixel_digest(crop), np.uint8),
         difference_hash(crop),
         thumbnail(crop).ravel(),
