@@ -6,31 +6,21 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-
-from cytobench.audit.alike import alike, alike_between
 from cytobench.audit.fields import Fields, field_issues, how_alike, read_fields
 from cytobench.audit.issue import KINDS, Audit, Issue, Member
-from cytobench.audit.pool import PoolSubject, kinship, open_pool, pool_features
-from cytobench.audit.quality import member_of, odd_colours, odd_features, quality_issues
+from cytobench.audit.pool import POOL_ROWS, PoolSubject, kinship, open_pool, pool_member
+from cytobench.audit.quality import member_of, odd_colours, quality_issues
+from cytobench.audit.seen import Seen
 from cytobench.cards import BackboneCard, TaskCard
 from cytobench.checks.copies import find_copies, find_copies_between
 from cytobench.checks.imprints import Imprints
-from cytobench.checks.reading import read_task
+from cytobench.checks.reading import Reading, read_task
 from cytobench.checks.subject import Subject, described
 from cytobench.checks.told import confounds
 from cytobench.digests import FileDigests
-from cytobench.encoders import load
 from cytobench.errors import DataError
-from cytobench.features.extract import extract
-from cytobench.features.items import Items
-from cytobench.features.space import space_id
-from cytobench.features.store import FeatureStore
 from cytobench.images import RGB, decode
 from cytobench.progress import Reporter
-
-Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -46,12 +36,9 @@ class Pictures:
         if member.where == "field":
             return decode(self.fields.images[member.row])
         if member.where == "pool":
-            number, row = divmod(member.row, _POOL_ROWS)
+            number, row = divmod(member.row, POOL_ROWS)
             return self.pools[number].picture(row)
         return self.subject.items.crops([member.row])[0]
-
-
-_POOL_ROWS = 10**9
 
 
 @dataclass(frozen=True)
@@ -88,15 +75,14 @@ def audit(
     if not len(subject):
         raise DataError(f"No image of the task {card.name} can be decoded: download or copy its files again.")
     fields, broken_fields = read_fields(subject, home=home, digests=digests, reporter=reporter)
-    whole = bool((subject.items.boxes[:, 2] < 0).all())
     issues = [
+        *_broken_data(read),
         *_unreadable(broken | broken_fields),
         *_copies(subject, imprints, reporter),
-        *field_issues(subject, fields, reporter, cells_too=whole),
+        *field_issues(subject, fields, reporter, cells_too=bool((subject.items.boxes[:, 2] < 0).all())),
         *quality_issues(subject, imprints),
     ]
-    remarks = [line for one in read.findings for line in (one.cases if one.mark == "warn" else (one.says,))
-               if one.mark in ("warn", "fail")]  # fmt: skip
+    remarks = [line for one in read.findings if one.mark == "warn" for line in one.cases]
     remarks += [one.says for one in confounds(subject, imprints, reporter) if one.mark == "warn"]
     pools = tuple(
         open_pool(name, subject, data_dirs=request.data_dirs, home=home, digests=digests, reporter=reporter)
@@ -107,9 +93,12 @@ def audit(
         remarks += [line for line in [kinship(pool, card.dataset_name)] if line]
     said = []
     for backbone in request.backbones:
-        found, lines = _by_backbone(request, subject, backbone, pools, issues, digests, reporter)
+        space = Seen.by(
+            backbone, subject, pools, home=home, device=request.device, digests=digests, reporter=reporter
+        )
+        found, line = space.issues(subject, pools, issues, reporter)
         issues += found
-        said += lines
+        said.append(line)
     if not request.backbones:
         issues += odd_colours(subject, imprints)
     digests.flush()
@@ -128,6 +117,14 @@ def _facts(
         + ": compared by pixels, and by thumbnails and hashes that survive recompression."
     )
     return (first, *(f"Pool {pool.name}: {len(pool.names):,} pictures." for pool in pools), *said)
+
+
+def _broken_data(read: Reading) -> list[Issue]:
+    return [
+        Issue(KINDS["data"], tuple(Member("field", -1, case, "") for case in one.cases), one.says)
+        for one in read.findings
+        if one.mark == "fail"
+    ]
 
 
 def _unreadable(broken: dict[str, str]) -> list[Issue]:
@@ -164,10 +161,6 @@ def _copies(subject: Subject, imprints: Imprints, reporter: Reporter) -> list[Is
     return found
 
 
-def _pool_member(pool: PoolSubject, number: int, row: int) -> Member:
-    return Member("pool", number * _POOL_ROWS + row, f"{pool.name}: {pool.names[row]}", f"pool {pool.name}")
-
-
 def _pool_copies(
     subject: Subject, imprints: Imprints, pool: PoolSubject, number: int, reporter: Reporter
 ) -> list[Issue]:
@@ -175,70 +168,12 @@ def _pool_copies(
     return [
         Issue(
             KINDS["pool-copies"],
-            (member_of(subject, int(pairs.left[at])), _pool_member(pool, number, int(pairs.right[at]))),
+            (member_of(subject, int(pairs.left[at])), pool_member(pool, number, int(pairs.right[at]))),
             how_alike(pairs, at),
             -float(pairs.difference[at]),
         )
         for at in range(len(pairs))
     ]
-
-
-def _by_backbone(
-    request: Request,
-    subject: Subject,
-    backbone: BackboneCard,
-    pools: Sequence[PoolSubject],
-    before: Sequence[Issue],
-    digests: FileDigests,
-    reporter: Reporter,
-) -> tuple[list[Issue], list[str]]:
-    """Return what a backbone's features tell beyond what is known already, and what was done."""
-    encoder = load(backbone, home=request.home, digests=digests, device=request.device, reporter=reporter)
-    store = FeatureStore(request.home / "features")
-    jobs: list[Items] = [subject.items, *(pool.items for pool in pools if pool.items is not None)]
-    extract(jobs, [encoder], store, reporter=reporter)
-    space = store.space(space_id(encoder.identity), dim=encoder.dim, identity=encoder.identity)
-    features = _scaled(space.load(subject.items.ids), backbone, None)
-    pairs, least = alike(features, reporter)
-    leaks = subject.leaks(pairs.left, pairs.right)
-    known = {issue.key.partition(" | ")[2] for issue in before}
-    found = []
-    for at in np.flatnonzero(leaks):
-        members = (member_of(subject, int(pairs.left[at])), member_of(subject, int(pairs.right[at])))
-        issue = Issue(KINDS["alike-across-folds"], members, f"{backbone.name}: cosine {pairs.cosine[at]:.3f}",
-                      float(pairs.cosine[at]))  # fmt: skip
-        if issue.key.partition(" | ")[2] not in known:
-            found.append(issue)
-    found += odd_features(subject, features, backbone.name)
-    lines = [
-        (
-            f"{backbone.name}: {len(found):,} issues. Pictures are alike from a cosine of {least:.3f} on, "
-            "five robust standard deviations above the median nearest neighbour of this set."
-        )
-    ]
-    for number, pool in enumerate(pools):
-        if pool.items is not None:
-            others = space.load(pool.items.ids)
-        else:
-            others = pool_features(pool, backbone, home=request.home, digests=digests, reporter=reporter)
-        own = space.load(subject.items.ids)
-        near, _ = alike_between(features, _scaled(others, backbone, own), reporter)
-        for place in range(len(near)):
-            members = (
-                member_of(subject, int(near.left[place])),
-                _pool_member(pool, number, int(near.right[place])),
-            )
-            found.append(Issue(KINDS["alike-pool"], members, f"{backbone.name}: cosine {near.cosine[place]:.3f}",
-                               float(near.cosine[place])))  # fmt: skip
-    return found, lines
-
-
-def _scaled(features: Floats, backbone: BackboneCard, like: Floats | None) -> Floats:
-    """Return features with unit variance where the card says so, by the variance of `like`."""
-    if not backbone.standardise:
-        return features
-    spread = (features if like is None else like).std(axis=0)
-    return np.asarray(features / np.maximum(spread, 1e-6), np.float32)
 
 
 def _in_order(

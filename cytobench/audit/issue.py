@@ -24,6 +24,13 @@ KINDS = {
     kind.name: kind
     for kind in (
         Kind(
+            "data",
+            "Data that cannot be evaluated as they are",
+            "fail",
+            "Rows or folds are missing from what was looked at.",
+            "Mend this first: `cytobench check` says more.",
+        ),
+        Kind(
             "copies-across-folds",
             "One picture on both sides of a split",
             "fail",
@@ -151,7 +158,8 @@ class Issue:
     @property
     def key(self) -> str:
         """What the issue is called in a baseline: its kind and its pictures' names, whatever their order."""
-        return " | ".join([self.kind.name, *sorted(member.name for member in self.members)])
+        names = sorted(member.name for member in self.members) or [self.says]
+        return " | ".join([self.kind.name, *names])
 
     def record(self) -> dict[str, Any]:
         """Return the issue as JSON primitives."""

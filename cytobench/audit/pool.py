@@ -13,13 +13,13 @@ import polars as pl
 
 from cytobench import manifest
 from cytobench.audit.fields import names_of
-from cytobench.cards import BackboneCard
+from cytobench.audit.issue import Member
 from cytobench.checks.imprints import WHOLE, Imprints, describe_items, describe_pool
 from cytobench.checks.subject import Subject
 from cytobench.datasets import DATASETS, find_root, import_function
 from cytobench.datasets.listing import images_in
 from cytobench.digests import FileDigests
-from cytobench.encoders import load
+from cytobench.encoders import Encoder
 from cytobench.errors import DataError, MissingDataError, UsageError
 from cytobench.features.items import Items, items_of
 from cytobench.images import RGB
@@ -27,6 +27,8 @@ from cytobench.pretraining.pool import Pool, is_pool
 from cytobench.progress import Reporter
 
 _BATCH = 64
+POOL_ROWS = 10**9
+"""Rows of a member that lie in one pool: which pool it is in is the rest."""
 
 
 @dataclass(frozen=True)
@@ -75,20 +77,22 @@ def open_pool(
     return _of_table(folder.name, "", table, subject, home=home, digests=digests, reporter=reporter)
 
 
-def pool_features(
-    pool: PoolSubject, card: BackboneCard, *, home: Path, digests: FileDigests, reporter: Reporter
-) -> npt.NDArray[np.float32]:
+def pool_features(pool: PoolSubject, encoder: Encoder, reporter: Reporter) -> npt.NDArray[np.float32]:
     """Return what a backbone sees of a packed pool's pictures, float32 [n, d]; nothing is stored."""
     assert pool.packed is not None
-    encoder = load(card, home=home, digests=digests, reporter=reporter)
     found = np.empty((len(pool.packed), encoder.dim), np.float32)
-    with reporter.task(f"features of the pool: {card.name}", len(found)) as step:
+    with reporter.task(f"features of the pool: {encoder.name}", len(found)) as step:
         for start in range(0, len(found), _BATCH):
             rows = np.arange(start, min(start + _BATCH, len(found)))
             crops = pool.packed.read(rows)
             found[rows] = encoder.encode(np.stack([encoder.prepare(crop) for crop in crops]))
             step.advance(len(rows))
     return found
+
+
+def pool_member(pool: PoolSubject, number: int, row: int) -> Member:
+    """Return a picture of the pool `number` of an audit as a member of an issue."""
+    return Member("pool", number * POOL_ROWS + row, f"{pool.name}: {pool.names[row]}", f"pool {pool.name}")
 
 
 def _table(named: str, subject: Subject, data_dirs: Sequence[Path]) -> pl.DataFrame:

@@ -39,9 +39,7 @@ def odd_colours(subject: Subject, imprints: Imprints) -> list[Issue]:
     shown = np.flatnonzero(~imprints.blank)
     if len(shown) < 20:
         return []
-    values = np.concatenate([imprints.colour, imprints.light[:, :2]], axis=1)[shown].astype(
-        np.float64
-    )
+    values = np.concatenate([imprints.colour, imprints.light[:, :2]], axis=1)[shown].astype(np.float64)
     standard = np.stack([robust(column) for column in values.T], axis=1)
     distance = np.log(np.sqrt(np.square(np.clip(standard, -50, 50)).mean(axis=1)) + 1e-6)
     score = robust(distance)

@@ -30,7 +30,9 @@ COLOUR = BackboneCard(
 )
 
 
-def audited(card: TaskCard, home: Path, *, pools: Sequence[str] = (), look: bool = False, **known: set[str]) -> Audit:
+def audited(
+    card: TaskCard, home: Path, *, pools: Sequence[str] = (), look: bool = False, **known: set[str]
+) -> Audit:
     request = Request(card, home, pools=pools, backbones=[COLOUR] if look else [])
     return audit(request, SilentReporter(), **known)
 
@@ -100,7 +102,9 @@ def test_a_packed_pool_is_read_without_its_images(planted: Planted, home: Path, 
 
 def test_a_backbone_finds_what_thumbnails_do_not(planted: Planted, home: Path) -> None:
     planted.fill(groups=12)
-    planted.add(np.ascontiguousarray(planted.pixels("000.png")[::-1, ::-1]), "benign", "p7", name="turned.png")
+    planted.add(
+        np.ascontiguousarray(planted.pixels("000.png")[::-1, ::-1]), "benign", "p7", name="turned.png"
+    )
     found = audited(planted.card(split={"kind": "leave-one-group-out"}), home, look=True)
     assert {"000.png", "turned.png"} in names(found, "alike-across-folds")
     assert not found.of_kind("copies-across-folds")
@@ -118,6 +122,18 @@ def test_cells_whose_view_leaves_the_image_are_found(planted: Planted, home: Pat
     boxed = card.model_copy(update={"view": card.view.model_copy(update={"kind": "window", "size": 40})})
     found = audited(boxed, home)
     assert ["003.png" in issue.members[0].name for issue in found.of_kind("off-image")] == [True]
+
+
+def test_data_that_cannot_be_read_whole_fail(planted: Planted, home: Path) -> None:
+    planted.fill()
+    card = planted.card()
+    (planted.root / "004.png").unlink()
+    (planted.root / "005.png").write_bytes(b"no image")
+    found = audited(card, home)
+    assert found.failed
+    assert "004.png" in found.of_kind("data")[0].says
+    assert names(found, "unreadable") == [{"005.png"}]
+    assert "004.png" in page(card, found, found.pictures.of, SilentReporter())
 
 
 def test_the_page_shows_pairs_and_escapes_names(planted: Planted, home: Path) -> None:

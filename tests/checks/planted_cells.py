@@ -26,8 +26,10 @@ def draw_cell(rng: np.random.Generator, side: int = SIDE) -> Pixels:
         radius = rng.uniform(0.12, 0.3)
         axes = rng.uniform(0.7, 1.3, 2)
         inside = np.hypot((y - centre[0]) * axes[0], (x - centre[1]) * axes[1]) < radius
-        picture[inside] = (150, 90, 160) + rng.normal(0, 25, 3)
-    coarse = Image.fromarray(rng.integers(0, 255, (9, 9), dtype=np.uint8)).resize((side, side), Image.Resampling.BICUBIC)
+        picture[inside] = rng.normal((150, 90, 160), 25)
+    coarse = Image.fromarray(rng.integers(0, 255, (9, 9), dtype=np.uint8)).resize(
+        (side, side), Image.Resampling.BICUBIC
+    )
     picture += (np.asarray(coarse, np.float64)[..., None] - 127) * 0.25
     return np.clip(picture + rng.normal(0, 6, picture.shape), 0, 255).astype(np.uint8)
 
@@ -40,14 +42,18 @@ class Planted:
     rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(7))
     rows: list[tuple[str, str, str, str]] = field(default_factory=list)
 
-    def add(self, pixels: Pixels | None, label: str, group: str, *, name: str = "", split: str = "", **save: Any) -> str:
+    def add(
+        self, pixels: Pixels | None, label: str, group: str, *, name: str = "", split: str = "", **save: Any
+    ) -> str:
         """Save a cell (None: draw one) and return its file name."""
         name = name or f"{len(self.rows):03d}.png"
         Image.fromarray(draw_cell(self.rng) if pixels is None else pixels).save(self.root / name, **save)
         self.rows.append((name, label, group, split))
         return name
 
-    def fill(self, *, groups: int = 8, each: int = 6, labels: tuple[str, ...] = ("benign", "malignant")) -> None:
+    def fill(
+        self, *, groups: int = 8, each: int = 6, labels: tuple[str, ...] = ("benign", "malignant")
+    ) -> None:
         """Add distinct cells: every group holds cells of every label."""
         for group in range(groups):
             for cell in range(each):

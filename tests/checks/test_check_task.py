@@ -26,7 +26,9 @@ def test_clean_cells_pass(planted: Planted, home: Path) -> None:
     assert not failed(found.values())
     wanted = ("files", "groups", "leakage of groups", "classes per fold", "copies", "contradicting labels")
     assert {found[name].mark for name in wanted} == {"pass"}
-    assert all(found[f"label from {what}"].mark == "pass" for what in ("file size", "image size", "sharpness"))
+    assert all(
+        found[f"label from {what}"].mark == "pass" for what in ("file size", "image size", "sharpness")
+    )
 
 
 def test_copies_are_told_across_and_within_folds(planted: Planted, home: Path) -> None:
@@ -120,7 +122,9 @@ def test_expected_noise_shrinks_with_more_patients(tmp_path: Path, home: Path) -
     assert widths[1] < widths[0]
 
 
-def test_a_second_check_decodes_nothing(planted: Planted, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_check_decodes_nothing(
+    planted: Planted, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     planted.fill()
     card = planted.card()
     first = checked(card, home)
