@@ -49,7 +49,10 @@ def labels(card: TaskCard, examples: Examples) -> Finding:
 def groups(card: TaskCard, examples: Examples, files: Sequence[str]) -> Finding:
     """Tell whether the unit that must not be split looks like one; `files`: an image of each example."""
     sizes = np.bincount(examples.group_codes)
-    if card.group == "none" or len(sizes) == len(examples):
+    alone = len(sizes) == len(examples)
+    if alone and card.group != "none" and card.unit == "bag":
+        return Finding("groups", "pass", f"{len(sizes):,} groups ({card.group}) of one bag each.")
+    if card.group == "none" or alone:
         return _ungrouped(card, examples, files)
     names = sorted(set(examples.groups))
     says = (
@@ -71,14 +74,14 @@ def groups(card: TaskCard, examples: Examples, files: Sequence[str]) -> Finding:
     return Finding("groups", "pass", says)
 
 
-def leakage(examples: Examples, folds: Folds | None, splits: Sequence[str]) -> Finding:
-    """Tell whether a group is trained on and tested; `splits`: the official split of each example.
+def leakage(card: TaskCard, examples: Examples, folds: Folds | None) -> Finding:
+    """Tell whether a group is trained on and tested.
 
-    `folds`: None where folds could not be made, as for a group on both sides.
+    `folds`: None where folds could not be made, as for a group on both sides: the official split is asked.
     """
     sides: dict[str, set[str]] = defaultdict(set)
     for at, group in enumerate(examples.groups):
-        side = splits[at] if folds is None else str(int(folds.fold[at]))
+        side = examples.splits[at] if folds is None else str(int(folds.fold[at]))
         sides[group].add("train" if folds is None and side == "val" else side)
     torn = sorted(group for group, where in sides.items() if len(where - {""}) > 1)
     if torn:
@@ -89,7 +92,7 @@ def leakage(examples: Examples, folds: Folds | None, splits: Sequence[str]) -> F
             "Correct the split so that each group lies on one side.",
             tuple(f"{group}: {', '.join(sorted(sides[group]))}" for group in torn),
         )
-    if len(sides) == len(examples):
+    if card.group == "none":
         return Finding(
             "leakage of groups",
             "skip",

@@ -10,6 +10,7 @@ import numpy as np
 from cytobench.cards import TaskCard
 from cytobench.checks import rows
 from cytobench.checks.copies import Copies, find_copies
+from cytobench.checks.files import decodable, unused
 from cytobench.checks.noise import ASSUMED, expected_noise
 from cytobench.checks.reading import Reading, read_task
 from cytobench.checks.subject import Subject, described
@@ -36,7 +37,7 @@ def check_task(card: TaskCard, *, data_dirs: Sequence[Path], home: Path, reporte
         return [*read.findings, *(_unseen(question) for question in _NEEDS_FILES)]
     subject, imprints, broken = described(read.subject, home=home, digests=digests, reporter=reporter)
     digests.flush()
-    findings = [*read.findings, _files(read.subject, broken), *_of_rows(read)]
+    findings = [*read.findings, decodable(read.subject, broken), *unused(read.subject), *_of_rows(read)]
     if not len(subject):
         return [*findings, *(_unseen(question) for question in _NEEDS_FILES)]
     copies = find_copies(imprints, reporter)
@@ -49,19 +50,6 @@ def _unseen(question: str) -> Finding:
     return Finding(question, "skip", "Not looked at: the data could not be read.")
 
 
-def _files(subject: Subject, broken: dict[str, str]) -> Finding:
-    count = len(set(subject.items.images))
-    if broken:
-        return Finding(
-            "files",
-            "fail",
-            f"{len(broken):,} of {count:,} image files cannot be decoded.",
-            "Copy or download them again, or take their rows out; the other questions leave them aside.",
-            tuple(broken.values()),
-        )
-    return Finding("files", "pass", f"All {count:,} image files of {len(subject):,} rows can be decoded.")
-
-
 def _of_rows(read: Reading) -> list[Finding]:
     subject = read.subject
     assert subject is not None
@@ -69,7 +57,7 @@ def _of_rows(read: Reading) -> list[Finding]:
     first = np.unique(examples.member, return_index=True)[1]
     files = [subject.items.images[row] for row in first]
     findings = [rows.labels(subject.card, examples), rows.groups(subject.card, examples, files)]
-    findings.append(rows.leakage(examples, subject.folds, examples.splits))
+    findings.append(rows.leakage(subject.card, examples, subject.folds))
     if subject.folds is not None:
         findings.append(rows.fold_counts(examples, subject.folds))
     return findings

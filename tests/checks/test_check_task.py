@@ -75,6 +75,23 @@ def test_every_missing_file_is_named_at_once(planted: Planted, home: Path) -> No
     assert all(name in told for name in lost[:5])
 
 
+def test_images_without_labels_are_named(planted: Planted, home: Path) -> None:
+    planted.fill()
+    planted.add(None, "benign", "p0", name="no-row.png")
+    planted.rows.pop()
+    found = checked(planted.card(), home)["images without labels"]
+    assert found.mark == "warn"
+    assert [Path(case).name for case in found.cases] == ["no-row.png"]
+
+
+def test_a_class_with_one_cell_is_named(planted: Planted, home: Path) -> None:
+    planted.fill()
+    planted.add(None, "rare", "p0")
+    found = check_task(planted.card(), data_dirs=[], home=home, reporter=SilentReporter())
+    assert any("rare" in one.says and one.question == "folds" and one.mark == "fail" for one in found)
+    assert any("rare (1)" in one.cases for one in found)
+
+
 def test_a_group_on_two_sides_is_a_leak(planted: Planted, home: Path) -> None:
     for number in range(40):
         split = "test" if number % 4 == 0 else "train"
