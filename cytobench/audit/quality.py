@@ -13,25 +13,43 @@ from cytobench.checks.subject import Subject
 
 Doubles = npt.NDArray[np.float64]
 
-_BLURRED = -5.0  # robust standard deviations
+_SMOOTH, _SOFT = -5.0, -4.5  # robust standard deviations
+_LACKING = 0.5  # of the median fine detail
 _FAR = 6.0
 _ODD_LABEL = -5.0
+_TELLS_APART = 0.7  # recall of nearest class means, over classes
 _OUTSIDE = 1 / 3
 
 
 def quality_issues(subject: Subject, imprints: Imprints) -> list[Issue]:
     """Return blank and blurred pictures, and cells whose view leaves the image much."""
     found = [_issue(subject, "blank", int(row), "one tone") for row in np.flatnonzero(imprints.blank)]
-    sharpness = imprints.sharpness.astype(np.float64)
-    shown = ~imprints.blank
-    score = np.zeros(len(imprints))
-    score[shown] = robust(sharpness[shown])
-    fine = imprints.light[:, 2]
-    lacking = fine < 0.5 * np.median(fine[shown]) if shown.any() else np.zeros(len(fine), bool)
-    for row in np.flatnonzero((score < _BLURRED) & lacking & shown):
-        says = f"{fine[row] / np.median(fine[shown]):.0%} of the usual fine detail"
-        found.append(_issue(subject, "blurred", int(row), says, -float(score[row])))
-    return found + _cut_off(subject)
+    return found + _blurred(subject, imprints) + _cut_off(subject)
+
+
+def _blurred(subject: Subject, imprints: Imprints) -> list[Issue]:
+    """Return pictures that lack fine detail, or whose edges are soft for their contrast.
+
+    The first tells pictures blurred after they were taken; the second those out of focus, in which the noise
+    of the camera and of compression is as fine as ever.
+    """
+    shown = np.flatnonzero(~imprints.blank)
+    if not len(shown):
+        return []
+    light = imprints.light[shown].astype(np.float64)
+    fine = light[:, 2] / np.median(light[:, 2])
+    smooth = (robust(imprints.sharpness[shown].astype(np.float64)) < _SMOOTH) & (fine < _LACKING)
+    edges = robust(np.log((light[:, 3] + 1e-4) / (light[:, 1] + 1e-3)))
+    found = [
+        _issue(subject, "blurred", int(shown[at]), f"{fine[at]:.0%} of the usual fine detail", 1 / fine[at])
+        for at in np.flatnonzero(smooth)
+    ]
+    return found + [
+        _issue(
+            subject, "blurred", int(shown[at]), f"edges {-edges[at]:.1f} robust deviations softer than usual"
+        )
+        for at in np.flatnonzero((edges < _SOFT) & ~smooth)
+    ]
 
 
 def odd_colours(subject: Subject, imprints: Imprints) -> list[Issue]:
@@ -54,7 +72,7 @@ def odd_features(subject: Subject, features: npt.NDArray[np.float32], backbone: 
     """Return pictures that a backbone sees far from all, and those far from their class and near another.
 
     features: float32 [rows, d]. Distances are cosines to the means of classes after centring, the picture
-    itself taken out of its own class's mean.
+    itself taken out of its own class's mean. Labels are doubted only where these means find seven in ten.
     """
     unit = unit_rows(features - features.mean(axis=0))
     labels = subject.labels
@@ -81,6 +99,9 @@ def odd_features(subject: Subject, features: npt.NDArray[np.float32], backbone: 
                float(far[row]))
         for row in np.flatnonzero(far > _FAR)
     ]  # fmt: skip
+    told = [float((own > others[rows, best])[labels == code].mean()) for code in np.flatnonzero(count)]
+    if np.mean(told) < _TELLS_APART:
+        return found  # a backbone that cannot tell these classes apart has no say about labels
     for row in np.flatnonzero((score < _ODD_LABEL) & (others[rows, best] > usual[best])):
         says = f"to {backbone} it lies among '{subject.examples.classes[int(best[row])]}'"
         found.append(_issue(subject, "label-outlier", int(row), says, -float(score[row])))

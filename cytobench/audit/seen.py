@@ -81,10 +81,10 @@ class Seen:
                     found.append(self._alike("alike-pool", members, float(cosine)))
         found += odd_features(subject, self.features, self.backbone)
         line = (
-            f"{self.backbone}: {len(found):,} findings; pictures are alike from a cosine of {least:.3f} on, "
+            f"{self.backbone}: {len(found):,} findings; pictures are alike from a cosine of {least:.4f} on, "
             "five robust standard deviations above the median nearest neighbour of this set."
         )
         return found, line
 
     def _alike(self, kind: str, members: tuple[Member, Member], cosine: float) -> Issue:
-        return Issue(KINDS[kind], members, f"{self.backbone}: cosine {cosine:.3f}", cosine)
+        return Issue(KINDS[kind], members, f"{self.backbone}: cosine {cosine:.4f}", cosine)

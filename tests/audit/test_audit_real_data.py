@@ -107,3 +107,16 @@ def test_one_oral_patch_was_saved_twice(registry: Registry, shared_data: Path, k
     # The reader leaves the second one out, and says so.
     assert any("ds1_oldsmear/slide06 repeat another one" in line for line in found.remarks)
     assert "the same ten glasses" in registry.task("oral-patch-ds1").known_confounds.replace("\n", " ")
+
+
+def test_oral_patches_out_of_focus_are_shown(registry: Registry, shared_data: Path, kept: Path) -> None:
+    found = audited(registry.task("oral-patch-ds2"), shared_data, kept)
+    blurred = found.of_kind("blurred")
+    assert 1 <= len(blurred) <= 20
+    assert any("slide12" in issue.members[0].name for issue in blurred)
+
+
+def test_malaria_cells_are_clean(registry: Registry, shared_data: Path, kept: Path) -> None:
+    found = audited(registry.task("malaria-patients"), shared_data, kept)
+    assert not found.failed
+    assert not found.of_kind("blurred")
