@@ -91,20 +91,38 @@ def audit(
     for number, pool in enumerate(pools):
         issues += _pool_copies(subject, imprints, pool, number, reporter)
         remarks += [line for line in [kinship(pool, card.dataset_name)] if line]
-    said = []
-    for backbone in request.backbones:
-        space = Seen.by(
-            backbone, subject, pools, home=home, device=request.device, digests=digests, reporter=reporter
-        )
-        found, line = space.issues(subject, pools, issues, reporter)
-        issues += found
-        said.append(line)
-    if not request.backbones:
-        issues += odd_colours(subject, imprints)
+    found, said = _by_backbones(request, subject, pools, issues, digests, reporter)
+    issues += found if request.backbones else odd_colours(subject, imprints)
     digests.flush()
     ordered = _in_order(issues, allow, baseline)
     facts = _facts(subject, fields, pools, said)
     return Audit(card.name, ordered, tuple(remarks), facts, Pictures(subject, fields, pools))
+
+
+def _by_backbones(
+    request: Request,
+    subject: Subject,
+    pools: Sequence[PoolSubject],
+    before: Sequence[Issue],
+    digests: FileDigests,
+    reporter: Reporter,
+) -> tuple[list[Issue], list[str]]:
+    """Return what backbones tell beyond the issues `before`, and a line about each of them."""
+    issues, said = list(before), []
+    for backbone in request.backbones:
+        seen = Seen.by(
+            backbone,
+            subject,
+            pools,
+            home=request.home,
+            device=request.device,
+            digests=digests,
+            reporter=reporter,
+        )
+        found, line = seen.issues(subject, pools, issues, reporter)
+        issues += found
+        said.append(line)
+    return issues[len(before) :], said
 
 
 def _facts(
