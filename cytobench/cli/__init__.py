@@ -11,6 +11,7 @@ import typer
 
 from cytobench.cli import (
     attend,
+    audit,
     cache,
     catalogue,
     check,
@@ -52,6 +53,7 @@ app.command(rich_help_panel="See it")(embed.embed)
 app.command(rich_help_panel="See it")(errors.errors)
 app.command(rich_help_panel="See it")(attend.attend)
 app.command(rich_help_panel="See it")(serve.serve)
+app.command(rich_help_panel="Look around")(audit.audit)
 app.command(rich_help_panel="Train a backbone")(pretrain.pretrain)
 app.command(rich_help_panel="Train a backbone")(pretrain.views)
 app.command(rich_help_panel="Check")(check.check)

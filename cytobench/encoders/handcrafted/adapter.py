@@ -17,6 +17,7 @@ from cytobench.errors import EncoderError
 
 _MODULES = {
     "colour-statistics": "cytobench.encoders.handcrafted.colour",
+    "imprint": "cytobench.encoders.handcrafted.imprint",
     "morphology": "cytobench.encoders.handcrafted.morphology",
 }
 

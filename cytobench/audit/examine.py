@@ -1,0 +1,207 @@
+"""The whole audit of a task: read, described, compared, and what is found put in order."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from cytobench.audit.fields import Fields, field_issues, how_alike, read_fields
+from cytobench.audit.issue import KINDS, Audit, Issue, Member
+from cytobench.audit.pool import POOL_ROWS, PoolSubject, kinship, open_pool, pool_member
+from cytobench.audit.quality import member_of, odd_colours, quality_issues
+from cytobench.audit.seen import Seen
+from cytobench.cards import BackboneCard, TaskCard
+from cytobench.checks.copies import find_copies, find_copies_between
+from cytobench.checks.imprints import Imprints
+from cytobench.checks.reading import Reading, read_task
+from cytobench.checks.subject import Subject, described
+from cytobench.checks.told import confounds
+from cytobench.digests import FileDigests
+from cytobench.errors import DataError
+from cytobench.images import RGB, decode
+from cytobench.progress import Reporter
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Where the pictures of an audit's members are had."""
+
+    subject: Subject
+    fields: Fields
+    pools: tuple[PoolSubject, ...]
+
+    def of(self, member: Member) -> RGB:
+        """Return the picture of a member, uint8 [h, w, 3]."""
+        if member.where == "field":
+            return decode(self.fields.images[member.row])
+        if member.where == "pool":
+            number, row = divmod(member.row, POOL_ROWS)
+            return self.pools[number].picture(row)
+        return self.subject.items.crops([member.row])[0]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be audited and where things are; `backbones` look too; `pools`: as `open_pool` says."""
+
+    card: TaskCard
+    home: Path
+    data_dirs: Sequence[Path] = ()
+    backbones: Sequence[BackboneCard] = ()
+    pools: Sequence[str] = ()
+    device: str = "auto"
+
+
+def audit(
+    request: Request,
+    reporter: Reporter,
+    *,
+    allow: Collection[str] = (),
+    baseline: Collection[str] = (),
+) -> Audit:
+    """Look through a task and return what was found.
+
+    allow: kinds of issues that are known and accepted; baseline: keys of issues that are. Raises DataError
+    where the data cannot be read at all, UsageError for an unknown pool, EncoderError and WeightsError for a
+    backbone that cannot be loaded.
+    """
+    card, home = request.card, request.home
+    digests = FileDigests(home)
+    read = read_task(card, data_dirs=request.data_dirs, home=home, digests=digests, reporter=reporter)
+    if read.subject is None:
+        raise DataError(next(one.says for one in read.findings if one.mark == "fail"))
+    subject, imprints, broken = described(read.subject, home=home, digests=digests, reporter=reporter)
+    if not len(subject):
+        raise DataError(f"No image of the task {card.name} can be decoded: download or copy its files again.")
+    fields, broken_fields = read_fields(subject, home=home, digests=digests, reporter=reporter)
+    issues = [
+        *_broken_data(read),
+        *_unreadable(broken | broken_fields),
+        *_copies(subject, imprints, reporter),
+        *field_issues(subject, fields, reporter, cells_too=bool((subject.items.boxes[:, 2] < 0).all())),
+        *quality_issues(subject, imprints),
+    ]
+    remarks = [line for one in read.findings if one.mark == "warn" for line in one.cases]
+    remarks += [one.says for one in confounds(subject, imprints, reporter) if one.mark == "warn"]
+    pools = tuple(
+        open_pool(name, subject, data_dirs=request.data_dirs, home=home, digests=digests, reporter=reporter)
+        for name in request.pools
+    )
+    for number, pool in enumerate(pools):
+        issues += _pool_copies(subject, imprints, pool, number, reporter)
+        remarks += [line for line in [kinship(pool, card.dataset_name)] if line]
+    found, said = _by_backbones(request, subject, pools, issues, digests, reporter)
+    issues += found if request.backbones else odd_colours(subject, imprints)
+    digests.flush()
+    ordered = _in_order(issues, allow, baseline)
+    facts = _facts(subject, fields, pools, said)
+    return Audit(card.name, ordered, tuple(remarks), facts, Pictures(subject, fields, pools))
+
+
+def _by_backbones(
+    request: Request,
+    subject: Subject,
+    pools: Sequence[PoolSubject],
+    before: Sequence[Issue],
+    digests: FileDigests,
+    reporter: Reporter,
+) -> tuple[list[Issue], list[str]]:
+    """Return what backbones tell beyond the issues `before`, and a line about each of them."""
+    issues, said = list(before), []
+    for backbone in request.backbones:
+        seen = Seen.by(
+            backbone,
+            subject,
+            pools,
+            home=request.home,
+            device=request.device,
+            digests=digests,
+            reporter=reporter,
+        )
+        found, line = seen.issues(subject, pools, issues, reporter)
+        issues += found
+        said.append(line)
+    return issues[len(before) :], said
+
+
+def _facts(
+    subject: Subject, fields: Fields, pools: Sequence[PoolSubject], said: Sequence[str]
+) -> tuple[str, ...]:
+    sealed = int(fields.sealed.sum())
+    first = (
+        f"{len(subject):,} rows of the task in {len(fields.images) - sealed:,} image files"
+        + (f", and {sealed:,} files of the share sealed for pretraining" if sealed else "")
+        + ": compared by pixels, and by thumbnails and hashes that survive recompression."
+    )
+    return (first, *(f"Pool {pool.name}: {len(pool.names):,} pictures." for pool in pools), *said)
+
+
+def _broken_data(read: Reading) -> list[Issue]:
+    return [
+        Issue(KINDS["data"], tuple(Member("field", -1, case, "") for case in one.cases), one.says)
+        for one in read.findings
+        if one.mark == "fail"
+    ]
+
+
+def _unreadable(broken: dict[str, str]) -> list[Issue]:
+    return [
+        Issue(
+            KINDS["unreadable"],
+            (Member("field", -1, Path(path).name, ""),),
+            reason.replace(path, Path(path).name),
+        )
+        for path, reason in broken.items()
+    ]
+
+
+def _copies(subject: Subject, imprints: Imprints, reporter: Reporter) -> list[Issue]:
+    pairs = find_copies(imprints, reporter)
+    leaks = subject.leaks(pairs.left, pairs.right)
+    found = []
+    for at in range(len(pairs)):
+        left, right = int(pairs.left[at]), int(pairs.right[at])
+        members = (member_of(subject, left), member_of(subject, right))
+        says, score = how_alike(pairs, at), -float(pairs.difference[at])
+        kind = "copies-across-folds" if leaks[at] else "copies-within-fold"
+        found.append(Issue(KINDS[kind], members, says, score))
+        if subject.labels[left] != subject.labels[right]:
+            names = [subject.examples.classes[int(subject.labels[row])] for row in (left, right)]
+            found.append(
+                Issue(
+                    KINDS["contradicting-labels"],
+                    members,
+                    f"'{names[0]}' against '{names[1]}', {says}",
+                    score,
+                )
+            )
+    return found
+
+
+def _pool_copies(
+    subject: Subject, imprints: Imprints, pool: PoolSubject, number: int, reporter: Reporter
+) -> list[Issue]:
+    pairs = find_copies_between(imprints, pool.imprints, reporter)
+    return [
+        Issue(
+            KINDS["pool-copies"],
+            (member_of(subject, int(pairs.left[at])), pool_member(pool, number, int(pairs.right[at]))),
+            how_alike(pairs, at),
+            -float(pairs.difference[at]),
+        )
+        for at in range(len(pairs))
+    ]
+
+
+def _in_order(
+    issues: Sequence[Issue], allow: Collection[str], baseline: Collection[str]
+) -> tuple[Issue, ...]:
+    place = {name: at for at, name in enumerate(KINDS)}
+    marked = [
+        replace(issue, known=issue.kind.name in allow or issue.key in baseline)
+        for issue in {issue.key: issue for issue in issues}.values()
+    ]
+    return tuple(
+        sorted(marked, key=lambda issue: (place[issue.kind.name], issue.known, -issue.score, issue.key))
+    )

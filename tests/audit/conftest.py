@@ -1,0 +1,3 @@
+"""Fixtures of audits."""
+
+from tests.checks.conftest import planted as planted
