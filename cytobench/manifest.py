@@ -59,15 +59,23 @@ def check(table: pl.DataFrame, *, where: str = "the manifest") -> None:
         raise DataError(f"{where} lacks the column{'s' if len(absent) > 1 else ''} {', '.join(absent)}.")
     if table.is_empty():
         raise DataError(f"{where} has no rows; check that the folder holds the data set's images.")
-    problems = [
+    problems = problems_of(table)
+    if problems:
+        raise DataError(f"{where}: " + "; ".join(problems) + ".")
+
+
+def problems_of(table: pl.DataFrame, *, files: bool = True) -> list[str]:
+    """Return a sentence for each kind of problem of the rows of `table`, which has all REQUIRED columns.
+
+    `files`: look for the image files too.
+    """
+    return [
         *_bad_ids(table),
         *_missing_labels(table),
-        *_missing_images(table),
+        *(_missing_images(table) if files else []),
         *_bad_boxes(table),
         *_bad_splits(table),
     ]
-    if problems:
-        raise DataError(f"{where}: " + "; ".join(problems) + ".")
 
 
 def _cast(table: pl.DataFrame, name: str, dtype: pl.DataType | type[pl.DataType]) -> pl.DataFrame:
