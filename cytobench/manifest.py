@@ -64,17 +64,17 @@ def check(table: pl.DataFrame, *, where: str = "the manifest") -> None:
         raise DataError(f"{where}: " + "; ".join(problems) + ".")
 
 
-def problems_of(table: pl.DataFrame, *, files: bool = True) -> list[str]:
+def problems_of(table: pl.DataFrame, *, files: bool = True, labels: bool = True) -> list[str]:
     """Return a sentence for each kind of problem of the rows of `table`, which has all REQUIRED columns.
 
-    `files`: look for the image files too.
+    `files`: look for the image files too; `labels`: and for rows without a label.
     """
     return [
         *_bad_ids(table),
-        *_missing_labels(table),
+        *(_missing_labels(table) if labels else []),
         *(_missing_images(table) if files else []),
         *_bad_boxes(table),
-        *_bad_splits(table),
+        *split_problems(table),
     ]
 
 
@@ -119,7 +119,8 @@ def _bad_boxes(table: pl.DataFrame) -> list[str]:
     return [f"{len(rows)} boxes have a negative size: {name_some(rows['sample'])}"] if len(rows) else []
 
 
-def _bad_splits(table: pl.DataFrame) -> list[str]:
+def split_problems(table: pl.DataFrame) -> list[str]:
+    """Return what is wrong with an official split: unknown names, groups and bags that lie in two parts."""
     if "split" not in table.columns:
         return []
     found = []

@@ -9,8 +9,7 @@ from pathlib import Path
 import polars as pl
 
 from cytobench import manifest
-from cytobench.datasets.listing import RefusedError
-from cytobench.datasets.survey import Survey, damaged, lookalikes, same_letters, survey, warn_of
+from cytobench.datasets.survey import Survey, accept, damaged, lookalikes, same_letters, survey
 from cytobench.errors import CardError, DataError, MissingDataError
 
 _SPLITS = frozenset({"test", "testing", "train", "training", "val", "valid", "validation"})
@@ -42,10 +41,7 @@ def read(root: Path, *, group_pattern: str = "") -> pl.DataFrame:
         table = table.with_columns(pl.Series("group", groups, dtype=pl.String))
     made = manifest.conform(table)
     problems += manifest.problems_of(made, files=False)
-    warn_of(found.left_out())
-    if problems:
-        raise RefusedError(root, problems, made)
-    return made
+    return accept(root, made, problems, found.left_out())
 
 
 def _row(image: Path, root: Path) -> tuple[str, str, str, str | None]:
@@ -84,10 +80,8 @@ def _splits(labels: Sequence[str]) -> list[str]:
     """Folders of a split one level above those of the classes would be taken for classes."""
     if len(labels) > 1 and {label.casefold() for label in labels} <= _SPLITS:
         some = manifest.name_some(sorted(labels))
-        return [
-            f"the folders {some} are parts of a split, not classes: name image, label and split in a table "
-            '(format = "table"), or move the class folders up'
-        ]
+        what = "are parts of a split, not classes: name image, label and split in a table, or move"
+        return [f"the folders {some} {what} the class folders up"]
     return []
 
 

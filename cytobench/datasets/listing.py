@@ -89,7 +89,7 @@ def byte_twins(images: Iterable[Path]) -> dict[Path, Path]:
 
 
 class RefusedError(DataError):
-    """All that is wrong with a data set, in one message; `table`: the rows that could be read nevertheless."""
+    """All that is wrong with a data set, in one message; `table`: the rows that could still be read."""
 
     def __init__(self, where: Path | str, problems: Sequence[str], table: pl.DataFrame | None = None) -> None:
         self.where, self.problems, self.table = where, tuple(problems), table

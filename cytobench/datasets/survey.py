@@ -11,10 +11,14 @@ import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cytobench.datasets import DataWarning
-from cytobench.datasets.listing import IMAGE_SUFFIXES, SYSTEM_FILES, SYSTEM_FOLDERS
+from cytobench.datasets.listing import IMAGE_SUFFIXES, SYSTEM_FILES, SYSTEM_FOLDERS, RefusedError
 from cytobench.errors import name_some
+
+if TYPE_CHECKING:
+    import polars as pl
 
 _UNFINISHED = (".aria2", ".crdownload", ".download", ".filepart", ".opdownload", ".part", ".partial")
 _TAIL_BYTES = 1024
@@ -25,7 +29,8 @@ _ENDS = {".jpg": b"\xff\xd9", ".jpeg": b"\xff\xd9", ".png": b"IEND"}
 class Survey:
     """What was found below `root`, each list sorted.
 
-    `folders`: those directly below the root that may hold images; `system`: what macOS and Windows leave behind (`._x.jpg`, `.DS_Store`, `__MACOSX`, `Thumbs.db`, …);
+    `folders`: those directly below the root that may hold images; `system`: what macOS and Windows leave
+    behind (`._x.jpg`, `.DS_Store`, `__MACOSX`, `Thumbs.db`, …);
     `hidden`: other names with a dot in front; `others`: files of a kind that is not read; `unfinished`:
     downloads that were broken off; `dead`, `circles`: links that lead nowhere, or back to a folder above.
     """
@@ -81,10 +86,16 @@ def survey(root: Path) -> Survey:
     return found
 
 
-def warn_of(sentences: Iterable[str]) -> None:
-    """Tell a caller of the reader that something was left out."""
-    for sentence in sentences:
+def accept(root: Path, table: pl.DataFrame, problems: Sequence[str], remarks: Sequence[str]) -> pl.DataFrame:
+    """Return a reader's `table`, with a DataWarning for each of `remarks`, which say what was left out.
+
+    Raises RefusedError that tells all of both when there are problems.
+    """
+    if problems:
+        raise RefusedError(root, [*problems, *remarks], table)
+    for sentence in remarks:
         warnings.warn(sentence, DataWarning, stacklevel=3)
+    return table
 
 
 def damaged(images: Iterable[Path], root: Path) -> list[str]:
@@ -92,7 +103,8 @@ def damaged(images: Iterable[Path], root: Path) -> list[str]:
 
     Only a JPEG or PNG file without its end marker is decoded, so that thousands are looked at in a second.
     """
-    empty, cut = [], []
+    empty: list[Path] = []
+    cut: list[Path] = []
     for image in images:
         try:
             (empty if not image.stat().st_size else cut if _ends_early(image) else []).append(image)
