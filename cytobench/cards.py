@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import difflib
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -14,6 +16,19 @@ from cytobench.errors import CardError
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/?&=+@-]*$", max_length=200)]
 Fraction = Annotated[float, Field(gt=0.0, lt=1.0)]
 Triple = tuple[float, float, float]
+UNIT_OF_PROBE: Mapping[str, str] = MappingProxyType(
+    {
+        "knn": "cell",
+        "linear": "cell",
+        "prototype": "cell",
+        "retrieval": "cell",
+        "abmil": "bag",
+        "dsmil": "bag",
+        "mean-linear": "bag",
+        "max-linear": "bag",
+    }
+)
+"""The probes of this version and what they score."""
 
 
 class _Strict(BaseModel):
@@ -260,6 +275,27 @@ class TaskCard(_Card):
         return dump
 
 
+class ProbeCard(_Card):
+    """A probe that a plugin brings: the function that fits and predicts, and what it scores.
+
+    How the function is called, and what its module may declare: `cytobench.probes.custom`.
+    """
+
+    function: str = Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
+    unit: Literal["cell", "bag"] = "cell"
+    licence: str = ""
+    citation: str = ""
+    url: str = ""
+    notes: str = ""
+
+    @model_validator(mode="after")
+    def _name_is_free(self) -> ProbeCard:
+        if self.name in UNIT_OF_PROBE:
+            msg = f"the name '{self.name}' belongs to a probe of CytoBench: choose another"
+            raise ValueError(msg)
+        return self
+
+
 class Column(_Strict):
     """One column of a leaderboard: a task under one probe, tuned or not."""
 
@@ -280,7 +316,7 @@ class LeaderboardCard(_Card):
     notes: str = ""
 
 
-CardT = TypeVar("CardT", BackboneCard, TaskCard, LeaderboardCard)
+CardT = TypeVar("CardT", BackboneCard, TaskCard, LeaderboardCard, ProbeCard)
 
 
 def _nested_models(annotation: Any) -> list[type[BaseModel]]:

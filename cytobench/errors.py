@@ -47,6 +47,10 @@ class EncoderError(CytoBenchError):
     """Weights and architecture do not fit, or an encoder returned something unusable."""
 
 
+class ProbeError(CytoBenchError):
+    """A probe that a plugin brings failed, or returned something that is no probabilities."""
+
+
 class StoreError(CytoBenchError):
     """The feature store cannot be written or holds something it should not."""
 

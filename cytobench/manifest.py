@@ -59,15 +59,23 @@ def check(table: pl.DataFrame, *, where: str = "the manifest") -> None:
         raise DataError(f"{where} lacks the column{'s' if len(absent) > 1 else ''} {', '.join(absent)}.")
     if table.is_empty():
         raise DataError(f"{where} has no rows; check that the folder holds the data set's images.")
-    problems = [
-        *_bad_ids(table),
-        *_missing_labels(table),
-        *_missing_images(table),
-        *_bad_boxes(table),
-        *_bad_splits(table),
-    ]
+    problems = problems_of(table)
     if problems:
         raise DataError(f"{where}: " + "; ".join(problems) + ".")
+
+
+def problems_of(table: pl.DataFrame, *, files: bool = True, labels: bool = True) -> list[str]:
+    """Return a sentence for each kind of problem of the rows of `table`, which has all REQUIRED columns.
+
+    `files`: look for the image files too; `labels`: and for rows without a label.
+    """
+    return [
+        *_bad_ids(table),
+        *(_missing_labels(table) if labels else []),
+        *(_missing_images(table) if files else []),
+        *_bad_boxes(table),
+        *split_problems(table),
+    ]
 
 
 def _cast(table: pl.DataFrame, name: str, dtype: pl.DataType | type[pl.DataType]) -> pl.DataFrame:
@@ -111,7 +119,8 @@ def _bad_boxes(table: pl.DataFrame) -> list[str]:
     return [f"{len(rows)} boxes have a negative size: {name_some(rows['sample'])}"] if len(rows) else []
 
 
-def _bad_splits(table: pl.DataFrame) -> list[str]:
+def split_problems(table: pl.DataFrame) -> list[str]:
+    """Return what is wrong with an official split: unknown names, groups and bags that lie in two parts."""
     if "split" not in table.columns:
         return []
     found = []

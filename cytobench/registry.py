@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
-import importlib
-import os
-import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from importlib import metadata, resources
+from importlib import resources
 from pathlib import Path
-from types import MappingProxyType, ModuleType
+from types import MappingProxyType
 from typing import Generic, TypeVar
 
-from cytobench.cards import BackboneCard, CardT, LeaderboardCard, TaskCard, read_card
+from cytobench.cards import (
+    UNIT_OF_PROBE,
+    BackboneCard,
+    CardT,
+    LeaderboardCard,
+    ProbeCard,
+    TaskCard,
+    read_card,
+)
 from cytobench.errors import CardError
+from cytobench.plugins import BrokenPlugin as BrokenPlugin
+from cytobench.plugins import import_beside as import_beside
+from cytobench.plugins import installed_plugins, probe_of_function, require_cards, why_broken
 
-ENTRY_POINT_GROUP = "cytobench.plugins"
 _URI_SCHEMES = ("timm:", "open_clip:", "ibot:")
-_Any = TypeVar("_Any", BackboneCard, TaskCard, LeaderboardCard)
+_Any = TypeVar("_Any", BackboneCard, TaskCard, LeaderboardCard, ProbeCard)
 
 
 class _NameClashError(CardError):
@@ -27,21 +33,18 @@ class _NameClashError(CardError):
 
 
 @dataclass(frozen=True)
-class BrokenPlugin:
-    """A plugin whose cards could not be read, and why; the other plugins are not affected."""
-
-    origin: str
-    reason: str
-
-
-@dataclass(frozen=True)
 class Registry:
-    """All cards known to one invocation, by kind and name."""
+    """All cards known to one invocation, by kind and name.
+
+    `probes`: those that plugins bring; `folders`: the plugin folders the user named.
+    """
 
     backbones: Mapping[str, BackboneCard]
     tasks: Mapping[str, TaskCard]
     leaderboards: Mapping[str, LeaderboardCard]
     broken: tuple[BrokenPlugin, ...] = field(default=())
+    probes: Mapping[str, ProbeCard] = field(default_factory=lambda: MappingProxyType({}))
+    folders: tuple[Path, ...] = ()
 
     @classmethod
     def load(cls, plugins: Iterable[Path] = (), *, entry_points: bool = True) -> Registry:
@@ -54,8 +57,9 @@ class Registry:
         shelves = _Shelves()
         shelves.add_folder(shipped_root(), origin="shipped")
         broken = _add_installed(shelves) if entry_points else []
-        for folder in plugins:
-            _require_plugin_folder(folder)
+        folders = tuple(plugins)
+        for folder in folders:
+            require_cards(folder, "check the path given with --plugin")
             try:
                 shelves.add_folder(folder, origin=f"plugin {folder}")
             except _NameClashError:
@@ -67,6 +71,8 @@ class Registry:
             tasks=MappingProxyType(shelves.tasks.sorted()),
             leaderboards=MappingProxyType(shelves.leaderboards.sorted()),
             broken=tuple(broken),
+            probes=MappingProxyType(shelves.probes.sorted()),
+            folders=folders,
         )
 
     def backbone(self, name: str) -> BackboneCard:
@@ -81,45 +87,18 @@ class Registry:
         """Return a task by name or card file; raises CardError."""
         return _look_up(name, self.tasks, TaskCard, "task", self.broken)
 
+    def probe(self, name: str) -> ProbeCard:
+        """Return a plugin's probe by name, card file or `package.module:function`; raises CardError.
+
+        Such a module may be installed, or lie in one of the plugin folders the user named.
+        """
+        if ":" in name and not name.endswith(".toml") and name not in self.probes:
+            return probe_of_function(name, [folder / "probes" / "card.toml" for folder in self.folders])
+        return _look_up(name, self.probes, ProbeCard, "probe", self.broken, also=tuple(UNIT_OF_PROBE))
+
     def leaderboard(self, name: str) -> LeaderboardCard:
         """Return a leaderboard by name or card file; raises CardError."""
         return _look_up(name, self.leaderboards, LeaderboardCard, "leaderboard", self.broken)
-
-
-def import_beside(name: str, card: Path | None) -> ModuleType:
-    """Import the module `name` that the card file refers to; one in the card's plugin folder is found too.
-
-    Such a module is known by its folder, so that two plugins may each have one of the same name. Raises
-    ImportError, and whatever the module itself raises.
-    """
-    try:
-        return importlib.import_module(name)  # first, so that a plugin can never replace a package
-    except ModuleNotFoundError as error:
-        if card is None or error.name != name.split(".")[0]:
-            raise
-    return _import_from(card.parent.parent.resolve(), name)
-
-
-def _import_from(folder: Path, name: str) -> ModuleType:
-    """Import a module of a plugin folder under a name that no other folder's module has."""
-    own = f"_cytobench_plugin_{hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]}"
-    if own not in sys.modules:
-        package = ModuleType(own)
-        package.__path__ = [str(folder)]
-        sys.modules[own] = package
-    before = set(sys.modules)
-    sys.path.append(str(folder))  # for what the module imports from beside itself
-    try:
-        return importlib.import_module(f"{own}.{name}")
-    except ModuleNotFoundError as error:
-        missing = (error.name or "").removeprefix(f"{own}.")
-        raise ModuleNotFoundError(f"No module named '{missing}'", name=missing) from error
-    finally:
-        sys.path.remove(str(folder))
-        for beside in set(sys.modules) - before:
-            file = getattr(sys.modules[beside], "__file__", None)
-            if not beside.startswith(own) and file and Path(file).is_relative_to(folder):
-                del sys.modules[beside]
 
 
 def shipped_root() -> Path:
@@ -162,52 +141,44 @@ class _Shelves:
         self.backbones = _Shelf(BackboneCard, "backbones")
         self.tasks = _Shelf(TaskCard, "tasks")
         self.leaderboards = _Shelf(LeaderboardCard, "leaderboards")
+        self.probes = _Shelf(ProbeCard, "probes")
 
     def add_folder(self, root: Path, *, origin: str) -> None:
         """Add all cards below `root`, or none if one of them is bad."""
         backbones = self.backbones.read(root, origin)
         tasks = self.tasks.read(root, origin)
         leaderboards = self.leaderboards.read(root, origin)
+        probes = self.probes.read(root, origin)
         self.backbones.cards |= backbones
         self.tasks.cards |= tasks
         self.leaderboards.cards |= leaderboards
+        self.probes.cards |= probes
 
 
 def _add_installed(shelves: _Shelves) -> list[BrokenPlugin]:
     """Add the cards of installed plugin packages; an entry point names the package that holds the folders."""
     broken = []
-    for point in sorted(metadata.entry_points(group=ENTRY_POINT_GROUP), key=lambda p: (p.name, p.value)):
-        origin = f"plugin {point.name} ({point.value})"
+    for plugin in installed_plugins():
         try:
-            shelves.add_folder(_entry_point_folder(point), origin=origin)
+            shelves.add_folder(plugin.folder(), origin=plugin.origin)
         except Exception as error:  # whatever a foreign package raises must not hide the others
-            broken.append(BrokenPlugin(origin, f"{type(error).__name__}: {error}"))
+            broken.append(BrokenPlugin(plugin.origin, why_broken(error)))
     return broken
 
 
-def _entry_point_folder(point: metadata.EntryPoint) -> Path:
-    target = point.load()
-    made = target() if callable(target) else target
-    folder = Path(made) if isinstance(made, str | Path) else Path(str(resources.files(made)))
-    _require_plugin_folder(folder)
-    return folder
-
-
-def _require_plugin_folder(folder: Path) -> None:
-    if not folder.is_dir():
-        raise CardError(f"The plugin folder {folder} does not exist; check the path given with --plugin.")
-    if not any((folder / kind).is_dir() for kind in ("backbones", "tasks", "leaderboards")):
-        raise CardError(f"The plugin folder {folder} holds none of backbones/, tasks/, leaderboards/.")
-
-
 def _look_up(
-    name: str, cards: Mapping[str, _Any], model: type[_Any], kind: str, broken: tuple[BrokenPlugin, ...]
+    name: str,
+    cards: Mapping[str, _Any],
+    model: type[_Any],
+    kind: str,
+    broken: tuple[BrokenPlugin, ...],
+    also: tuple[str, ...] = (),
 ) -> _Any:
     if name in cards:
         return cards[name]
     if name.endswith(".toml"):
         return read_card(model, Path(name).expanduser(), origin="file")
-    near = difflib.get_close_matches(name, cards, n=3, cutoff=0.5)
+    near = difflib.get_close_matches(name, [*cards, *also], n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(repr(n) for n in near)}?" if near else f"see `cytobench list {kind}s`."
     reasons = "; ".join(f"{one.origin}: {one.reason.rstrip('.')}" for one in broken)
     lost = f" among the cards that could be read (left out: {reasons})" if broken else ""

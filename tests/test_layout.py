@@ -15,7 +15,7 @@ PACKAGE = Path(cytobench.__file__).parent
 LEVELS = [
     {"errors", "progress", "findings", "fingerprint", "__init__"},
     {"digests", "cards", "manifest"},
-    {"registry"},
+    {"registry", "plugins"},
     {"images", "perturb", "datasets", "pictures"},
     {"features", "encoders"},
     {"probes", "statistics"},

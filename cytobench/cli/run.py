@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections import Counter
 from collections.abc import Sequence
 from enum import StrEnum
@@ -15,7 +14,7 @@ from cytobench.cli.options import DataOption, HomeOption, Places, PluginOption, 
 from cytobench.errors import CytoBenchError, UsageError, name_some
 
 if TYPE_CHECKING:
-    from cytobench.cards import BackboneCard, TaskCard
+    from cytobench.cards import BackboneCard, ProbeCard, TaskCard
     from cytobench.cli.console import ConsoleReporter
     from cytobench.evaluation.run import RunOutcome, RunRequest
     from cytobench.registry import Registry
@@ -58,7 +57,8 @@ ProbeOption = Annotated[
         "--probe",
         "-p",
         metavar="NAME",
-        help="A name from `list probes` (repeatable); default: those of the task.",
+        help="A name from `list probes`, or package.module:function of your own (repeatable); default: "
+        "those of the task.",
         show_default=False,
     ),
 ]
@@ -227,6 +227,7 @@ def request_of(
     *,
     backbones: Sequence[str] | None,
     tasks: Sequence[str] | None,
+    probes: Sequence[str] | None = None,
     **options: object,
 ) -> RunRequest:
     """Turn names into cards and options into a request.
@@ -235,13 +236,15 @@ def request_of(
     """
     from cytobench.evaluation.run import RunRequest
 
-    _require_probes(options.get("probes"))
     if not backbones:
         raise UsageError("Name at least one backbone with --backbone; `cytobench list backbones` shows them.")
+    wanted, custom = _probes(registry, probes)
     trials = options.get("trials", 20)
     tuned = (False,) if trials == 0 else (False, True)
     return RunRequest(
         tasks=_tasks(registry, tasks, where),
+        probes=wanted,
+        custom=custom,
         backbones=_unique([registry.backbone(name) for name in backbones]),
         home=where.home,
         data_dirs=where.data,
@@ -267,14 +270,19 @@ def _named(registry: Registry, name: str) -> list[TaskCard]:
     return family if family and name not in registry.tasks else [registry.task(name)]
 
 
-def _require_probes(names: object) -> None:
-    from cytobench.evaluation.recipes import UNIT_OF_PROBE
+def _probes(registry: Registry, names: Sequence[str] | None) -> tuple[list[str] | None, dict[str, ProbeCard]]:
+    """Return the names of probes as runs know them, and the cards of those that plugins bring.
 
-    for name in names if isinstance(names, list) else []:
-        if name not in UNIT_OF_PROBE:
-            near = difflib.get_close_matches(name, UNIT_OF_PROBE, n=1)
-            hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(UNIT_OF_PROBE)}."
-            raise UsageError(f"This version has no probe named '{name}'; {hint}")
+    Raises CardError for a name that nobody knows.
+    """
+    from cytobench.cards import UNIT_OF_PROBE
+
+    known = dict(registry.probes)
+    if not names:
+        return None, known
+    found = {name: registry.probe(name) for name in names if name not in UNIT_OF_PROBE}
+    called = [found[name].name if name in found else name for name in names]
+    return called, known | {card.name: card for card in found.values()}
 
 
 def _unique(cards: list[_CardT]) -> list[_CardT]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import polars as pl
 
 from cytobench import manifest
-from cytobench.datasets.listing import folders_in, images_in, refuse
-from cytobench.errors import CardError, MissingDataError
+from cytobench.datasets.survey import Survey, accept, damaged, lookalikes, same_letters, survey
+from cytobench.errors import CardError, DataError, MissingDataError
+
+_SPLITS = frozenset({"test", "testing", "train", "training", "val", "valid", "validation"})
 
 
 def read(root: Path, *, group_pattern: str = "") -> pl.DataFrame:
@@ -17,33 +20,69 @@ def read(root: Path, *, group_pattern: str = "") -> pl.DataFrame:
 
     `group_pattern`, a regular expression with one group, takes a `group` from each file's path below `root`:
     for instance `"patient(\d+)_"`. Links are followed, wherever they lead: large data may lie on another
-    disk, and an image is named by its path through the link. Raises DataError naming every image outside a
-    class folder, every empty class and every path the pattern does not match, and for links that lead nowhere
-    or in circles.
+    disk, and an image is named by its path through the link. Names are kept with composed accents (NFC), so
+    that a folder copied from macOS gives the same samples. What is no image is left out and told as a
+    DataWarning. Raises one DataError that names every image outside a class folder, every empty class, empty
+    or damaged files, broken-off downloads, class folders that differ in case only, names the pattern does not
+    match, and links that lead nowhere or in circles.
     """
     if not root.is_dir():
         raise MissingDataError(f"The folder {root} does not exist: correct dataset.path in the card.")
-    problems = [f"{image.name} lies in no class folder" for image in images_in(root)]
-    rows: list[tuple[str, str, str, str | None]] = []
-    for folder in folders_in(root):
-        found = images_in(folder, deep=True)
-        if not found:
-            problems.append(f"the class folder {folder.name} holds no image: fill it or remove it")
-        for image in found:
-            below = image.relative_to(folder).parent.as_posix()
-            subfolder = None if below == "." else below
-            rows.append((image.relative_to(root).as_posix(), str(image.absolute()), folder.name, subfolder))
-    if not rows:
-        problems.append("no class folder with images in it: sort them as <class>/<image>")
+    found = survey(root)
+    if root in found.closed:
+        raise DataError(f"The folder {root} cannot be read: check its rights.")
+    rows = [_row(image, root) for image in found.images if image.parent != root]
     table = pl.DataFrame(
         rows, schema=dict.fromkeys(("sample", "image", "label", "subfolder"), pl.String), orient="row"
     )
+    problems = [*_misplaced(found, table), *found.problems(), *damaged(found.images, root)]
     if group_pattern:
         groups = _groups(table["sample"].to_list(), group_pattern, problems)
         table = table.with_columns(pl.Series("group", groups, dtype=pl.String))
-    if problems:
-        refuse(root, problems)
-    return manifest.conform(table)
+    made = manifest.conform(table)
+    problems += manifest.problems_of(made, files=False)
+    return accept(root, made, problems, found.left_out())
+
+
+def _row(image: Path, root: Path) -> tuple[str, str, str, str | None]:
+    inside = image.relative_to(root)
+    below = "/".join(inside.parts[1:-1])
+    names = inside.as_posix(), str(image.absolute()), inside.parts[0], below or None
+    sample, path, label, subfolder = names
+    return same_letters(sample), path, same_letters(label), subfolder and same_letters(subfolder)
+
+
+def _misplaced(found: Survey, table: pl.DataFrame) -> list[str]:
+    """Return what is wrong with the class folders themselves."""
+    root, problems = found.root, []
+    loose = [image.name for image in found.images if image.parent == root]
+    if loose:
+        some = manifest.name_some(loose)
+        word = "lies" if len(loose) == 1 else "lie"
+        problems.append(f"{some} {word} in no class folder: sort images as <class>/<image>")
+    folders = [path.name for path in found.folders if path not in found.circles]
+    empty = [name for name in folders if same_letters(name) not in set(table["label"])]
+    if empty:
+        some, word = manifest.name_some(empty), "folder" if len(empty) == 1 else "folders"
+        verb = "holds" if len(empty) == 1 else "hold"
+        problems.append(f"the class {word} {some} {verb} no image: fill or remove")
+    problems += [
+        f"the class folders {' and '.join(map(repr, names))} differ only in case, spaces or how accents are "
+        "written: merge or rename them"
+        for names in lookalikes(folders)
+    ]
+    if table.is_empty() and not empty:
+        problems.append("no class folder with images in it: sort them as <class>/<image>")
+    return problems + _splits(table["label"].unique().to_list())
+
+
+def _splits(labels: Sequence[str]) -> list[str]:
+    """Folders of a split one level above those of the classes would be taken for classes."""
+    if len(labels) > 1 and {label.casefold() for label in labels} <= _SPLITS:
+        some = manifest.name_some(sorted(labels))
+        what = "are parts of a split, not classes: name image, label and split in a table, or move"
+        return [f"the folders {some} {what} the class folders up"]
+    return []
 
 
 def _groups(samples: list[str], pattern: str, problems: list[str]) -> list[str | None]:

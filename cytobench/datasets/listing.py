@@ -6,17 +6,26 @@ above it, raises DataError: left out in silence, it would make a smaller data se
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import os
+import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from cytobench.errors import DataError, name_some
 
+if TYPE_CHECKING:
+    import polars as pl
+
+MOST = 24
+"""So many problems are told in one message; a reader tells each kind once, with its number of cases."""
 IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
-_NOT_OURS = frozenset({"__MACOSX"})
+SYSTEM_FOLDERS = frozenset({"__MACOSX", "$RECYCLE.BIN", "@eaDir", "System Volume Information"})
+SYSTEM_FILES = frozenset({".ds_store", "thumbs.db", "desktop.ini", "ehthumbs.db", "icon\r"})
+"""What macOS, Windows and network disks leave in folders; file names in lower case."""
 
 
 def folders_in(folder: Path) -> list[Path]:
@@ -41,6 +50,32 @@ def locate(root: Path, holds: Sequence[str], *, within: Sequence[str] = ()) -> P
     )
 
 
+def unexpected(folder: Path, known: Iterable[str]) -> list[str]:
+    """Return a sentence for each sub-folder of `folder` that is missing, renamed, or not one of `known`.
+
+    Names count as the same however their accents are written. Hidden folders and leftovers of an operating
+    system are nobody's. Raises DataError when the folder cannot be read.
+    """
+    wanted = {unicodedata.normalize("NFC", name): name for name in known}
+    there = {unicodedata.normalize("NFC", path.name): path.name for path in folders_in(folder)}
+    absent = [name for name in wanted if name not in there]
+    extra = [name for name in there if name not in wanted]
+    problems = []
+    for name in list(absent):
+        folded = {one.casefold().strip(): one for one in extra}
+        near = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.7)
+        if near:
+            found = folded[near[0]]
+            problems.append(f"the folder {there[found]} should be called {wanted[name]}: rename it back")
+            absent.remove(name)
+            extra.remove(found)
+    if absent:
+        problems.append(f"{len(absent)} of {len(wanted)} folders are missing: {name_some(sorted(absent))}")
+    if extra:
+        problems.append(f"folders that are not part of the download: {name_some(sorted(extra))}")
+    return problems
+
+
 def byte_twins(images: Iterable[Path]) -> dict[Path, Path]:
     """Map each file that repeats an earlier one (in the given order) byte for byte to that first one."""
     by_size: dict[int, list[Path]] = defaultdict(list)
@@ -53,11 +88,19 @@ def byte_twins(images: Iterable[Path]) -> dict[Path, Path]:
     return twins
 
 
+class RefusedError(DataError):
+    """All that is wrong with a data set, in one message; `table`: the rows that could still be read."""
+
+    def __init__(self, where: Path | str, problems: Sequence[str], table: pl.DataFrame | None = None) -> None:
+        self.where, self.problems, self.table = where, tuple(problems), table
+        shown = "; ".join(problem.rstrip(".") for problem in self.problems[:MOST])
+        more = len(self.problems) - MOST
+        super().__init__(f"{where}: {shown}{f'; and {more} more problems' if more > 0 else ''}.")
+
+
 def refuse(where: Path | str, problems: Sequence[str]) -> NoReturn:
     """Raise one DataError that tells all `problems` found in `where`."""
-    shown = "; ".join(problems[:8])
-    more = f"; and {len(problems) - 8} more problems" if len(problems) > 8 else ""
-    raise DataError(f"{where}: {shown}{more}.")
+    raise RefusedError(where, problems)
 
 
 def _same_bytes(images: Sequence[Path]) -> dict[Path, Path]:
@@ -91,7 +134,11 @@ def _entries(folder: Path) -> list[Path]:
         raise DataError(
             f"The folder {folder} cannot be read ({error.strerror}): check the data folder."
         ) from error
-    ours = [name for name in links if not name.startswith(".") and name not in _NOT_OURS]
+    ours = [
+        name
+        for name in links
+        if not name.startswith(".") and name not in SYSTEM_FOLDERS and name.lower() not in SYSTEM_FILES
+    ]
     lost = sorted(name for name in ours if links[name] and not (folder / name).exists())
     if lost:
         raise DataError(f"In {folder} these links lead nowhere: {name_some(lost)}; mend or remove them.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import difflib
 import math
 import os.path
@@ -12,13 +11,15 @@ from pathlib import Path
 import polars as pl
 
 from cytobench import manifest
-from cytobench.datasets import is_inside
-from cytobench.datasets.listing import refuse
+from cytobench.datasets.delimited import SEPARATORS, Lines, read_lines
+from cytobench.datasets.named_images import find_images
+from cytobench.datasets.survey import accept
 from cytobench.errors import CardError, DataError, MissingDataError
 
 _COORDINATES = ("x", "y", "w", "h")
 _KNOWN = frozenset({*manifest.COLUMNS, *_COORDINATES})
-_SEPARATORS = (",", ";", "\t", "|")
+_TOLD = 3
+"""Rows named of each kind of fault."""
 _INT32 = 2**31 - 1
 
 
@@ -28,32 +29,49 @@ def read(root: Path, *, columns: Mapping[str, str] | None = None, outside: bool 
     `columns` maps manifest columns (also x, y, w, h) to the table's own: `{image = "file", group =
     "patient_id"}`. Image paths are relative to the table; those that leave its folder need `outside`. A box
     is `"x,y,w,h"` (a list in Parquet) or the columns x, y[, w, h]; without `sample` the image path (and box)
-    names the row. Separators and a byte-order mark are recognised. Raises DataError (CardError for a bad
-    mapping) that lists all problems by row, counted from the header as row 1.
+    names the row. Separators, line ends, encodings and decimal commas of spreadsheets are recognised. Raises
+    DataError (CardError for a bad mapping) that lists all problems at once, by row counted from the header as
+    row 1: values that are no numbers, images that are missing or damaged, ids that repeat. Images beside the
+    named ones that no row names are told as a DataWarning.
     """
-    raw = load(root)
-    table = _renamed(raw, columns or {}, root)
-    if "image" not in table.columns:
-        found = ", ".join(raw.columns)
-        raise DataError(
-            f"{root} has no column 'image' (found: {found}): "
-            'name it so, or map it with columns = { image = "…" }.'
-        )
-    _refuse_lists(table, root)
     problems: list[str] = []
+    lines = _load(root, problems)
+    table = renamed(lines.table, columns or {}, root)
+    if "image" not in table.columns:
+        raise DataError(_no_image_column(lines.table, root, problems))
+    _refuse_lists(table, root)
     folder = Path(os.path.normpath(root.absolute())).parent
-    paths = _image_paths(table["image"].to_list(), folder, outside=outside, problems=problems)
-    boxes = _boxes(table, problems)
+    images = find_images(table["image"].to_list(), folder, outside=outside)
+    problems += images.problems()
+    cells = RowProblems()
+    boxes = _boxes(table, lines.numbers, cells)
     ready = table.drop(
         [name for name in ("image", "box", *_COORDINATES) if name in table.columns]
-    ).with_columns(pl.Series("image", paths, dtype=pl.String), pl.Series("box", boxes, dtype=manifest.BOX))
+    ).with_columns(
+        pl.Series("image", images.paths, dtype=pl.String), pl.Series("box", boxes, dtype=manifest.BOX)
+    )
     if "mpp" in ready.columns:
-        ready = ready.with_columns(pl.Series("mpp", _mpp(ready, problems), dtype=pl.Float64))
-    if problems:
-        refuse(root, problems)
+        ready = ready.with_columns(pl.Series("mpp", _mpp(ready, lines.numbers, cells), dtype=pl.Float64))
+    problems += cells.told()
     if "sample" not in ready.columns:
-        ready = ready.with_columns(pl.Series("sample", _names(paths, boxes, folder), dtype=pl.String))
-    return manifest.conform(ready)
+        names = images.names(boxes, lines.numbers)
+        ready = ready.with_columns(pl.Series("sample", names, dtype=pl.String))
+    made = manifest.conform(ready)
+    # Whether labels and an official split are needed, and under which names, the card says.
+    problems += manifest.problems_of(made.drop("split", strict=False), files=False, labels=False)
+    return accept(root, made, problems, [*lines.remarks, *images.remarks()])
+
+
+def _no_image_column(table: pl.DataFrame, path: Path, problems: Sequence[str]) -> str:
+    found = table.columns
+    hint = _nearest("image", found)
+    if len(found) == 1:
+        hint = f"; if these are several columns, separate them by one of {' '.join(SEPARATORS[::3])} ; or tab"
+    also = f"; {'; '.join(problems)}" if problems else ""
+    return (
+        f"{path} has no column 'image' (found: {', '.join(found)}{hint}): "
+        f'name it so, or map it with columns = {{ image = "…" }}{also}.'
+    )
 
 
 def _refuse_lists(table: pl.DataFrame, path: Path) -> None:
@@ -63,17 +81,46 @@ def _refuse_lists(table: pl.DataFrame, path: Path) -> None:
         raise DataError(f"{path}: the column {', '.join(lists)} holds lists: give it one value a row.")
 
 
-def _mpp(table: pl.DataFrame, problems: list[str]) -> list[float | None]:
+class RowProblems:
+    """What is wrong with single values, by kind, so that a fault repeated in every row is told once."""
+
+    def __init__(self) -> None:
+        self._kinds: dict[str, list[str]] = {}
+
+    def add(self, kind: str, sentence: str) -> None:
+        """Note a sentence that names its row."""
+        self._kinds.setdefault(kind, []).append(sentence)
+
+    def told(self) -> list[str]:
+        """Return the first sentences of each kind, and how many more there are."""
+        told = []
+        for found in self._kinds.values():
+            told += found[:_TOLD]
+            if len(found) > _TOLD:
+                told[-1] += f" (and {len(found) - _TOLD} more rows like this)"
+        return told
+
+
+def _mpp(table: pl.DataFrame, numbers: Sequence[int], problems: RowProblems) -> list[float | None]:
     values = []
-    for row, text in enumerate(table["mpp"].to_list(), start=2):
-        value = _number(text, f"row {row}: mpp", problems)
+    for row, text in zip(numbers, table["mpp"].to_list(), strict=True):
+        value = _number(text, row, "mpp", problems)
         if value is not None and value <= 0:
-            problems.append(f"row {row}: mpp '{text}' is not above 0")
+            problems.add("mpp", f"row {row}: mpp '{text}' is not above 0")
         values.append(value)
     return values
 
 
 def load(path: Path) -> pl.DataFrame:
+    """Return a table file with every column as text, empty text as null; raises DataError with all faults."""
+    problems: list[str] = []
+    lines = _load(path, problems)
+    if problems:
+        refuse(path, problems)
+    return lines.table
+
+
+def _load(path: Path, problems: list[str]) -> Lines:
     """Read the file with every column as text, empty text as null."""
     if not path.is_file():
         raise MissingDataError(f"The table {path} does not exist: correct dataset.path in the card.")
@@ -82,36 +129,22 @@ def load(path: Path) -> pl.DataFrame:
             table = pl.read_parquet(path)
             plain = [name for name, dtype in table.schema.items() if not dtype.is_nested()]
             table = table.with_columns(pl.col(plain).cast(pl.String))
+            lines = Lines(table, tuple(range(2, len(table) + 2)))
         else:
-            table = _load_text(path)
+            lines = read_lines(path, problems)
     except (pl.exceptions.PolarsError, OSError) as error:
         reason = str(error).partition("\n")[0]
         raise DataError(f"{path} cannot be read as a table ({reason}): correct the file.") from error
-    if table.is_empty():
+    if lines.table.is_empty():
         raise DataError(f"{path} has no rows: a table needs a header and a line for each image.")
     text = pl.col(pl.String)
-    return table.with_columns(
+    stripped = lines.table.with_columns(
         pl.when(text.str.strip_chars() == "").then(None).otherwise(text.str.strip_chars()).name.keep()
     )
+    return Lines(stripped, lines.numbers, lines.remarks)
 
 
-def _load_text(path: Path) -> pl.DataFrame:
-    try:
-        content = path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8 text ({error}): save it as UTF-8 CSV.") from error
-    header = next((line for line in content.splitlines() if line.strip()), "")
-    separator = max(_SEPARATORS, key=header.count)
-    names = [name.strip() for name in next(csv.reader([header], delimiter=separator), [])]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise DataError(f"{path} names the column {', '.join(twice)} twice: rename one.")
-    lines = content.replace("\r\n", "\n").replace("\r", "\n").lstrip("\n")
-    table = pl.read_csv(lines.encode(), separator=separator, infer_schema_length=0)
-    return table.rename({name: name.strip() for name in table.columns})
-
-
-def _renamed(table: pl.DataFrame, columns: Mapping[str, str], path: Path) -> pl.DataFrame:
+def renamed(table: pl.DataFrame, columns: Mapping[str, str], path: Path) -> pl.DataFrame:
     """Add each mapped column under its manifest name; the table's own name stays as well."""
     unknown = sorted(set(columns) - _KNOWN)
     if unknown:
@@ -131,32 +164,7 @@ def _nearest(name: str, among: Sequence[str]) -> str:
     return f" (did you mean '{near[0]}'?)" if near else ""
 
 
-def _image_paths(
-    written: Sequence[str | None], folder: Path, *, outside: bool, problems: list[str]
-) -> list[str | None]:
-    paths: list[str | None] = []
-    escaped: list[str] = []
-    nameless = 0
-    for text in written:
-        if text is None:
-            nameless += 1
-            paths.append(None)
-            continue
-        path = Path(os.path.normpath((folder / text.replace("\\", "/")).absolute()))
-        if not outside and not is_inside(path, folder):
-            escaped.append(text)
-        paths.append(str(path))
-    if nameless:
-        problems.append(f"{nameless} rows name no image")
-    if escaped:
-        some = manifest.name_some(dict.fromkeys(escaped))
-        problems.append(
-            f"images outside {folder}: {some}; move them there, or say outside = true in the card's dataset"
-        )
-    return paths
-
-
-def _boxes(table: pl.DataFrame, problems: list[str]) -> list[list[int] | None]:
+def _boxes(table: pl.DataFrame, numbers: Sequence[int], problems: RowProblems) -> list[list[int] | None]:
     """Return [x, y, w, h] a row: from the column `box`, else from x, y and (for boxes, not points) w, h."""
     names: Sequence[str] = ["box"] * 4
     if "box" in table.columns:
@@ -169,8 +177,8 @@ def _boxes(table: pl.DataFrame, problems: list[str]) -> list[list[int] | None]:
     else:
         return [None] * len(table)
     return [
-        None if part is None else _box(part, names, f"row {row}", problems)
-        for row, part in enumerate(parts, start=2)
+        None if part is None else _box(part, names, row, problems)
+        for row, part in zip(numbers, parts, strict=True)
     ]
 
 
@@ -181,47 +189,37 @@ def _split(box: str | Sequence[object]) -> list[str | None]:
 
 
 def _box(
-    parts: Sequence[str | None], names: Sequence[str], where: str, problems: list[str]
+    parts: Sequence[str | None], names: Sequence[str], row: int, problems: RowProblems
 ) -> list[int] | None:
     if len(parts) not in (2, 4):
-        problems.append(f"{where}: a box is x, y, w, h (or x, y for a point), not {len(parts)} numbers")
+        problems.add(
+            "size", f"row {row}: a box is x, y, w, h (or x, y for a point), not {len(parts)} numbers"
+        )
         return None
     values = [
-        _number(part, f"{where}: {name}", problems, most=_INT32)
+        _number(part, row, name, problems, most=_INT32)
         for name, part in zip(names, parts, strict=False)  # a point in `box` is two numbers
     ]
     if any(value is None for value in values):
         if any(part is None for part in parts):
-            problems.append(f"{where}: the box is incomplete")
+            problems.add("incomplete", f"row {row}: the box is incomplete")
         return None
     return [round(value) for value in values if value is not None] + [0, 0] * (len(parts) == 2)
 
 
-def _number(text: str | None, where: str, problems: list[str], *, most: float = math.inf) -> float | None:
+def _number(
+    text: str | None, row: int, name: str, problems: RowProblems, *, most: float = math.inf
+) -> float | None:
     """Read a number between -`most` and `most`, also with a decimal comma; None for a missing one."""
     if text is None:
         return None
     try:
         value = float(text.replace(",", "."))
     except ValueError:
-        problems.append(f"{where} '{text}' is not a number")
+        problems.add(f"{name}?", f"row {row}: {name} '{text}' is not a number")
         return None
     if not math.isfinite(value) or abs(value) > most:
-        problems.append(f"{where} '{text}' is " + ("too large" if math.isfinite(value) else "not finite"))
+        what = "too large" if math.isfinite(value) else "not finite"
+        problems.add(f"{name}!", f"row {row}: {name} '{text}' is {what}")
         return None
     return value
-
-
-def _names(paths: Sequence[str | None], boxes: Sequence[list[int] | None], folder: Path) -> list[str]:
-    """Name rows by image path (relative to the table, or to what images elsewhere have in common) and box."""
-    given = [Path(path) for path in paths if path is not None]
-    bounds = folder if all(is_inside(path, folder) for path in given) else _shared(given)
-    stems = [path.relative_to(bounds).as_posix() for path in given]
-    return [
-        stem if box is None else f"{stem}#{','.join(map(str, box))}"
-        for stem, box in zip(stems, boxes, strict=True)
-    ]
-
-
-def _shared(paths: Sequence[Path]) -> Path:
-    return Path(os.path.commonpath([path.parent for path in paths]))

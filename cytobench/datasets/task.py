@@ -23,6 +23,8 @@ from cytobench.datasets import (
     source_path,
 )
 from cytobench.datasets.bags import cut_bags, refuse_torn_bags
+from cytobench.datasets.faults import faults, left_out_classes, refuse_faults
+from cytobench.datasets.listing import RefusedError
 from cytobench.datasets.sealing import split_sealed
 from cytobench.datasets.tiles import expand_tiles
 from cytobench.errors import CardError, CytoBenchError, DataError, MissingDataError
@@ -108,9 +110,18 @@ def read_shares(
     root: the known data set's folder, instead of the first one below `data_dirs`; memory: tables of earlier
     calls, used and added to, so that tasks of one data set read it once.
     """
-    quiet = reporter or SilentReporter()
-    raw, heard = _read(card, _source(card, data_dirs, home, quiet, root), {} if memory is None else memory)
-    said = list(heard)
+    source = _source(card, data_dirs, home, reporter or SilentReporter(), root)
+    try:
+        raw, heard = _read(card, source, {} if memory is None else memory)
+    except RefusedError as refused:
+        if refused.table is None or isinstance(card.dataset, str):
+            raise
+        # One message for all: who mends the files should not meet the labels' faults only then.
+        problems = [*refused.problems, *faults(card, refused.table)]
+        raise RefusedError(refused.where, problems, refused.table) from None
+    if not isinstance(card.dataset, str):
+        refuse_faults(card, raw, source.root)
+    said = [*heard, *left_out_classes(card, raw)]
     labelled, classes = _labelled(card, raw, said)
     kept, sealed = split_sealed(_grouped(card, labelled), card.sealing, where=card.name)
     return Shares(kept, sealed, classes, tuple(said))

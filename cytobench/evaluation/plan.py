@@ -7,18 +7,20 @@ import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import polars as pl
 
-from cytobench.cards import BackboneCard, TaskCard
+from cytobench.cards import BackboneCard, ProbeCard, TaskCard
 from cytobench.datasets.task import TaskData, load_task
 from cytobench.digests import FileDigests
 from cytobench.errors import CytoBenchError, MissingDataError, WeightsError, WrongWeightsError
+from cytobench.evaluation.custom import card_of_probe, custom_recipe
 from cytobench.evaluation.examples import Examples, examples_of
 from cytobench.evaluation.folds import Folds, outer_folds
-from cytobench.evaluation.recipes import Recipe, recipe_of
+from cytobench.evaluation.recipes import Recipe, recipe_of, why_not
 from cytobench.evaluation.results import RunKey
 from cytobench.features.items import Items, items_of
 from cytobench.progress import Reporter
@@ -32,7 +34,8 @@ DIGESTED = ("label", "group", "bag", "split")
 class RunRequest:
     """What to compare and how.
 
-    `probes`: None takes those of each task's card; `folds` replaces the number of grouped folds of a card and
+    `probes`: None takes those of each task's card; `custom`: the cards of probes that plugins bring, by the
+    names they are asked for; `folds` replaces the number of grouped folds of a card and
     `seed` is added to its split's seed; `trials`: budget of the probes that are searched (fixed grids ignore
     it); `storage`: address of the Optuna storage that holds the studies (None: a journal file per run under
     `home`); `tuned`: which of the two columns to compute; `force` recomputes results, never features;
@@ -43,6 +46,7 @@ class RunRequest:
     backbones: Sequence[BackboneCard]
     home: Path
     probes: Sequence[str] | None = None
+    custom: Mapping[str, ProbeCard] = field(default_factory=dict)
     folds: int | None = None
     trials: int = 20
     storage: str | None = None
@@ -183,8 +187,20 @@ def plan_backbone(
     return BackbonePlan(card, identity, space_id(identity))
 
 
+def impossible(probe: str, task: TaskCard, request: RunRequest) -> Problem | None:
+    """Return why `probe` cannot be run on a task: of another unit, unknown, or a plugin's that is broken."""
+    card = attempt(partial(card_of_probe, probe, request.custom, task.source))
+    if isinstance(card, Problem):
+        return card
+    reason = why_not(probe, task.unit, card.unit if card else None)
+    return Problem("not run", reason) if reason else None
+
+
 def plan_run(task: TaskPlan, backbone: BackbonePlan, probe: str, request: RunRequest, *, tuned: bool) -> Run:
-    """Return one cell of the grid."""
+    """Return one cell of the grid; raises CardError or ProbeError when a plugin's probe cannot be used."""
+    custom = card_of_probe(probe, request.custom, task.card.source)
+    if custom is not None and not backbone.null:
+        return Run(task, backbone, probe, tuned, task.seed, custom_recipe(custom), request.trials)
     recipe = recipe_of(
         probe,
         null=backbone.null,

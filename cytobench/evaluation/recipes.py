@@ -14,6 +14,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from cytobench.cards import UNIT_OF_PROBE
 from cytobench.evaluation.examples import Ints
 from cytobench.probes.bags import Bags
 
@@ -162,19 +163,6 @@ class SearchedRecipe(Protocol):
 
 Recipe = GridRecipe | SearchedRecipe
 
-UNIT_OF_PROBE: Mapping[str, str] = MappingProxyType(
-    {
-        "knn": "cell",
-        "linear": "cell",
-        "prototype": "cell",
-        "retrieval": "cell",
-        "abmil": "bag",
-        "dsmil": "bag",
-        "mean-linear": "bag",
-        "max-linear": "bag",
-    }
-)
-"""The probes of this version and what they score."""
 SEARCHED_PROBES = ("abmil", "dsmil")
 """Those whose parameters are searched under a budget of trials; the others have fixed grids."""
 UNTUNED_PROBES = ("retrieval",)
@@ -216,12 +204,15 @@ def recipe_of(
     return Linear(standardise=standardise, pooling=pooling)  # type: ignore[arg-type]
 
 
-def why_not(probe: str, unit: str) -> str | None:
-    """Return why `probe` cannot be run on a task of this unit, or None when it can."""
+def why_not(probe: str, unit: str, scores: str | None = None) -> str | None:
+    """Return why `probe` cannot be run on a task of this unit, or None when it can.
+
+    `scores`: what a plugin's probe scores; None for the probes named in `UNIT_OF_PROBE`.
+    """
     fitting = " or ".join(name for name, of in UNIT_OF_PROBE.items() if of == unit)
-    if probe not in UNIT_OF_PROBE:
+    scored = scores or UNIT_OF_PROBE.get(probe)
+    if scored is None:
         return f"This version has no probe '{probe}'; for a task whose unit is the {unit} it has {fitting}."
-    if UNIT_OF_PROBE[probe] != unit:
-        scored = UNIT_OF_PROBE[probe]
+    if scored != unit:
         return f"The probe '{probe}' scores {scored}s and this task's unit is the {unit}; use {fitting}."
     return None

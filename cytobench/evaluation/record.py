@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 
 from cytobench import __version__
+from cytobench.evaluation.custom import Custom
 from cytobench.evaluation.evaluate import Evaluation, FoldRecord
 from cytobench.evaluation.metrics import Predictions
 from cytobench.evaluation.plan import Run
@@ -88,13 +89,19 @@ def record_of(run: Run, evaluation: Evaluation, *, seconds: Mapping[str, float])
         predictions_sha256="",
         trials_sha256=None,
         attention_sha256=None,
-        versions=versions(),
+        versions=versions() | _declared(run),
         device=run.recipe.device if run.recipe.searched else "cpu",
         seconds={**seconds, **evaluation.seconds},
         warnings=[*task.data.warnings, *evaluation.warnings],
     )
     trials = pl.DataFrame(list(evaluation.trials)) if evaluation.trials else None
     return RunRecord(result, table, trials, _attention(run, evaluation))
+
+
+def _declared(run: Run) -> dict[str, str]:
+    """Return the version that a plugin declares of its probe, by the function's name."""
+    recipe = run.recipe
+    return {recipe.reference: recipe.version or "none declared"} if isinstance(recipe, Custom) else {}
 
 
 def _attention(run: Run, evaluation: Evaluation) -> pl.DataFrame | None:

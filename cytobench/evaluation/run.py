@@ -22,6 +22,7 @@ from cytobench.evaluation.plan import (
     RunRequest,
     TaskPlan,
     attempt,
+    impossible,
     plan_backbone,
     plan_run,
     plan_task,
@@ -31,7 +32,6 @@ from cytobench.evaluation.recipes import (
     UNTUNED_PROBES,
     Features,
     primary_metric,
-    why_not,
 )
 from cytobench.evaluation.record import record_of
 from cytobench.evaluation.results import RunResult
@@ -155,7 +155,7 @@ def _nothing_to_tune(probe: str, request: RunRequest) -> bool:
 def _probes(request: RunRequest, card: TaskCard) -> list[str]:
     """Return a task's probes: of those asked for, the ones of its unit, or all, to say why, if none is."""
     asked = list(dict.fromkeys(request.probes or card.probes))
-    fitting = [probe for probe in asked if why_not(probe, card.unit) is None]
+    fitting = [probe for probe in asked if impossible(probe, card, request) is None]
     return fitting if request.probes and fitting else asked
 
 
@@ -167,15 +167,14 @@ def _cell(
     request: RunRequest,
 ) -> _Cell:
     cell = _Cell(outcome)
-    impossible = why_not(outcome.probe, card.unit)
-    if impossible:
-        _stop(cell, Problem("not run", impossible), request)
-    elif isinstance(task, Problem):
-        _stop(cell, task, request)
-    elif isinstance(backbone, Problem):
-        _stop(cell, backbone, request)
-    else:
-        cell.run = plan_run(task, backbone, outcome.probe, request, tuned=outcome.tuned)
+    unfit = impossible(outcome.probe, card, request)
+    problem = next((one for one in (unfit, task, backbone) if isinstance(one, Problem)), None)
+    if problem is None and isinstance(task, TaskPlan) and isinstance(backbone, BackbonePlan):
+        made = attempt(partial(plan_run, task, backbone, outcome.probe, request, tuned=outcome.tuned))
+        problem = made if isinstance(made, Problem) else None
+        cell.run = made if isinstance(made, Run) else None
+    if problem is not None:
+        _stop(cell, problem, request)
     return cell
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import polars as pl
 
-from cytobench.cards import TaskCard
+from cytobench.cards import UNIT_OF_PROBE, TaskCard
 from cytobench.errors import DataError, StoreError, UsageError
 from cytobench.evaluation.ledger import ATTENTION, load_predictions, run_folder
 from cytobench.evaluation.plan import TaskPlan
@@ -37,7 +37,7 @@ def runs_of(
     """
     wanted = probe or DEFAULT_PROBE[card.unit]
     impossible = why_not(wanted, card.unit)
-    if impossible:
+    if impossible and wanted in UNIT_OF_PROBE:  # others are of plugins, or nobody's: then nothing is stored
         raise UsageError(impossible)
     tuned = tuned and wanted not in UNTUNED_PROBES
     stored = StoredRuns(home, reporter, task=card.name)

@@ -1,0 +1,192 @@
+"""All that lies in a folder: the images, what else, and what is wrong with any of it, told at once.
+
+A reader that takes only what it knows leaves the rest out in silence; a survey lets it say so.
+"""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+import warnings
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cytobench.datasets import DataWarning
+from cytobench.datasets.listing import IMAGE_SUFFIXES, SYSTEM_FILES, SYSTEM_FOLDERS, RefusedError
+from cytobench.errors import name_some
+
+if TYPE_CHECKING:
+    import polars as pl
+
+_UNFINISHED = (".aria2", ".crdownload", ".download", ".filepart", ".opdownload", ".part", ".partial")
+_TAIL_BYTES = 1024
+_ENDS = {".jpg": b"\xff\xd9", ".jpeg": b"\xff\xd9", ".png": b"IEND"}
+
+
+@dataclass
+class Survey:
+    """What was found below `root`, each list sorted.
+
+    `folders`: those directly below the root that may hold images; `system`: what macOS and Windows leave
+    behind (`._x.jpg`, `.DS_Store`, `__MACOSX`, `Thumbs.db`, …);
+    `hidden`: other names with a dot in front; `others`: files of a kind that is not read; `unfinished`:
+    downloads that were broken off; `dead`, `circles`: links that lead nowhere, or back to a folder above.
+    """
+
+    root: Path
+    images: list[Path] = field(default_factory=list)
+    folders: list[Path] = field(default_factory=list)
+    system: list[Path] = field(default_factory=list)
+    hidden: list[Path] = field(default_factory=list)
+    others: list[Path] = field(default_factory=list)
+    unfinished: list[Path] = field(default_factory=list)
+    dead: list[Path] = field(default_factory=list)
+    circles: list[Path] = field(default_factory=list)
+    closed: list[Path] = field(default_factory=list)
+
+    def problems(self) -> list[str]:
+        """Return what must be mended before the folder can be believed, a sentence each."""
+        told = [
+            (self.closed, "folders cannot be read: {}; check their rights"),
+            (self.dead, "links lead nowhere: {}; mend or remove them"),
+            (self.circles, "{} leads back to a folder above it; remove the link"),
+            (self.unfinished, "downloads were broken off: {}; fetch them again"),
+        ]
+        return [words.format(self._some(found)) for found, words in told if found]
+
+    def left_out(self) -> list[str]:
+        """Return what was left out, counted, a sentence each."""
+        told = [
+            (self.system, "{n} that macOS or Windows left behind {w} left out: {some}"),
+            (self.hidden, "{n} whose name begins with a dot {w} left out: {some}"),
+            (self.others, "{n} of a kind that is not read {w} left out: {some}"),
+        ]
+        return [
+            words.format(
+                n=f"{len(found)} file{'s' if len(found) > 1 else ''}",
+                w="were" if len(found) > 1 else "was",
+                some=self._some(found),
+            )
+            for found, words in told
+            if found
+        ]
+
+    def _some(self, paths: Sequence[Path]) -> str:
+        return name_some(path.relative_to(self.root).as_posix() for path in paths)
+
+
+def survey(root: Path) -> Survey:
+    """Return all that lies below the folder `root`; links are followed, files are not opened."""
+    found = Survey(root)
+    _look(root, (), found)
+    for paths in (value for value in vars(found).values() if isinstance(value, list)):
+        paths.sort(key=lambda path: path.as_posix())
+    return found
+
+
+def accept(root: Path, table: pl.DataFrame, problems: Sequence[str], remarks: Sequence[str]) -> pl.DataFrame:
+    """Return a reader's `table`, with a DataWarning for each of `remarks`, which say what was left out.
+
+    Raises RefusedError that tells all of both when there are problems.
+    """
+    if problems:
+        raise RefusedError(root, [*problems, *remarks], table)
+    for sentence in remarks:
+        warnings.warn(sentence, DataWarning, stacklevel=3)
+    return table
+
+
+def damaged(images: Iterable[Path], root: Path) -> list[str]:
+    """Return a sentence each for images that are empty files, or that end before their picture does.
+
+    Only a JPEG or PNG file without its end marker is decoded, so that thousands are looked at in a second.
+    """
+    empty: list[Path] = []
+    cut: list[Path] = []
+    for image in images:
+        try:
+            (empty if not image.stat().st_size else cut if _ends_early(image) else []).append(image)
+        except OSError:
+            cut.append(image)
+    told = [(empty, "{n} image file{s} empty: {some}; copy or fetch again")]
+    told += [(cut, "{n} image file{s} cut off or damaged: {some}; copy or fetch again")]
+    return [
+        words.format(
+            n=len(found),
+            s=" is" if len(found) == 1 else "s are",
+            some=name_some(os.path.relpath(path, root).replace(os.sep, "/") for path in found),
+        )
+        for found, words in told
+        if found
+    ]
+
+
+def same_letters(text: str) -> str:
+    """Return `text` with accents composed (NFC): macOS writes ä as two characters, other systems as one."""
+    return unicodedata.normalize("NFC", text)
+
+
+def lookalikes(names: Iterable[str]) -> list[tuple[str, ...]]:
+    """Return the names that differ only in case, in spaces around them, or in how accents are written."""
+    alike: dict[str, list[str]] = {}
+    for name in sorted(set(names)):
+        alike.setdefault(same_letters(name).casefold().strip(), []).append(name)
+    return [tuple(group) for group in alike.values() if len(group) > 1]
+
+
+def _ends_early(image: Path) -> bool:
+    """Whether an image without its end marker cannot be decoded either: some carry notes behind the end."""
+    marker = _ENDS.get(image.suffix.lower())
+    if marker is None:
+        return False
+    with image.open("rb") as file:
+        file.seek(-min(_TAIL_BYTES, image.stat().st_size), os.SEEK_END)
+        if marker in file.read():
+            return False
+    from PIL import Image
+
+    try:
+        with Image.open(image) as opened:
+            opened.load()
+    except (OSError, SyntaxError, ValueError):
+        return True
+    return False
+
+
+def _look(folder: Path, above: tuple[Path, ...], found: Survey) -> None:
+    place = folder.resolve()
+    if place in above:
+        found.circles.append(folder)
+        return
+    try:
+        with os.scandir(folder) as listing:
+            entries = [Path(entry.path) for entry in listing]
+    except OSError:
+        found.closed.append(folder)
+        return
+    for entry in entries:
+        name = entry.name
+        if name in SYSTEM_FOLDERS or name.startswith("._") or name.lower() in SYSTEM_FILES:
+            found.system += [entry] if not entry.is_dir() else _files_below(entry)
+        elif name.startswith("."):
+            found.hidden.append(entry)
+        elif entry.is_symlink() and not entry.exists():
+            found.dead.append(entry)
+        elif entry.is_dir():
+            found.folders += [] if above else [entry]
+            _look(entry, (*above, place), found)
+        else:
+            _kind(entry, found).append(entry)
+
+
+def _kind(file: Path, found: Survey) -> list[Path]:
+    suffix = file.suffix.lower()
+    if suffix in _UNFINISHED:
+        return found.unfinished
+    return found.images if suffix in IMAGE_SUFFIXES else found.others
+
+
+def _files_below(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()] or [folder]
