@@ -14,6 +14,7 @@ from cytobench.cli import (
     cache,
     catalogue,
     compare,
+    data,
     demo,
     embed,
     errors,
@@ -53,6 +54,7 @@ app.command(rich_help_panel="Train a backbone")(pretrain.pretrain)
 app.command(rich_help_panel="Train a backbone")(pretrain.views)
 app.command("list", rich_help_panel="Look around")(catalogue.list_)
 app.command(rich_help_panel="Look around")(catalogue.show)
+app.add_typer(data.app, name="data", rich_help_panel="Look around")
 app.add_typer(cache.app, name="cache", rich_help_panel="Look around")
 
 

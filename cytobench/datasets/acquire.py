@@ -76,11 +76,15 @@ def fetch(shopping: Shopping, reporter: Reporter) -> tuple[Path, ...]:
     DataError with one sentence that says what to do.
     """
     words = words_of(shopping.info)
-    with as_data_error(), _alone(shopping.folder, words, reporter):
-        with reporter.task(f"files of {shopping.info.name}", len(shopping.files)) as step:
-            for file in shopping.files:
-                _fetch_one(shopping, file, words, reporter)
-                step.advance(1, file.file)
+    label = f"files of {shopping.info.name}"
+    with (
+        as_data_error(),
+        _alone(shopping.folder, words, reporter),
+        reporter.task(label, len(shopping.files)) as step,
+    ):
+        for file in shopping.files:
+            _fetch_one(shopping, file, words, reporter)
+            step.advance(1, file.file)
     return tuple(shopping.folder / file.file for file in shopping.files)
 
 
@@ -131,7 +135,8 @@ def _fetch_one(shopping: Shopping, file: Download, words: Words, reporter: Repor
         shutil.rmtree(parts, ignore_errors=True)
     if not (file.sha256 or file.md5 or noted):
         reporter.say(
-            f"{file.file}: its host publishes no digest; its SHA-256 {received.sha256} is compared from now on"
+            f"{file.file}: its host publishes no digest; its SHA-256 {received.sha256} is noted, and "
+            "compared from now on"
         )
 
 

@@ -1,0 +1,111 @@
+"""Every image decoded, and files that are the same byte for byte."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import polars as pl
+
+from cytobench import images
+from cytobench.datasets.verify.files import FolderFiles
+from cytobench.digests import FileDigests
+from cytobench.errors import DataError
+from cytobench.findings import Finding
+from cytobench.progress import Reporter
+
+
+def broken_images(paths: Sequence[Path], root: Path, reporter: Reporter) -> list[Finding]:
+    """Decode all images, in parallel, and tell those that cannot be decoded, and those without a byte."""
+    empty: list[str] = []
+    broken: list[str] = []
+    workers = max(
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, 1
+    )
+    with (
+        reporter.task("decoding images", len(paths)) as step,
+        ThreadPoolExecutor(workers, thread_name_prefix="verify") as pool,
+    ):
+        for path, trouble in zip(paths, pool.map(_trouble, paths), strict=True):
+            step.advance()
+            if trouble:
+                named = path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
+                (empty if trouble == "empty" else broken).append(named)
+    findings = []
+    if empty:
+        findings.append(
+            Finding(
+                "empty image files",
+                "fail",
+                f"{len(empty):,} images have no byte.",
+                "Unpack or download them again.",
+                tuple(empty),
+            )
+        )
+    if broken:
+        findings.append(
+            Finding(
+                "images decode",
+                "fail",
+                f"{len(broken):,} of {len(paths):,} images cannot be decoded: half there, or no image.",
+                "Unpack or download them again.",
+                tuple(broken),
+            )
+        )
+    return findings or [Finding("images decode", "pass", f"All {len(paths):,} images decode.")]
+
+
+def byte_duplicates(
+    found: FolderFiles, table: pl.DataFrame | None, digests: FileDigests, reporter: Reporter
+) -> Finding:
+    """Tell image files that repeat another one byte for byte, and which of them stand under two classes."""
+    by_size: dict[int, list[Path]] = defaultdict(list)
+    for path in found.images:
+        if size := path.stat().st_size:
+            by_size[size].append(path)
+    suspects = [path for paths in by_size.values() if len(paths) > 1 for path in paths]
+    first: dict[str, Path] = {}
+    pairs = []
+    for path, digest in zip(suspects, digests.sha256_many(suspects, reporter), strict=True):
+        original = first.setdefault(digest, path)
+        if original is not path:
+            pairs.append((original, path))
+    question = "byte-identical files"
+    if not pairs:
+        return Finding(question, "pass", f"No two of the {len(found.images):,} image files are the same.")
+    classes = _classes(table)
+    torn = sum(_class(one, classes) != _class(other, classes) for one, other in pairs)
+    across = f", {torn:,} of them under another class" if torn else ""
+    return Finding(
+        question,
+        "warn",
+        f"{len(pairs):,} image files repeat another one{across}.",
+        "The reader may leave them out (see its remarks); on two sides of a split they flatter every score.",
+        tuple(f"{found.named(other)} = {found.named(one)}" for one, other in pairs),
+    )
+
+
+def _trouble(path: Path) -> str:
+    try:
+        if not path.stat().st_size:
+            return "empty"
+        images.decode(path)
+    except (DataError, OSError):
+        return "broken"
+    return ""
+
+
+def _classes(table: pl.DataFrame | None) -> dict[str, str]:
+    """Return the label of every image that has just one."""
+    if table is None:
+        return {}
+    labels = table.drop_nulls("label").group_by("image").agg(pl.col("label").unique())
+    return {image: found[0] for image, found in labels.iter_rows() if len(found) == 1}
+
+
+def _class(path: Path, classes: dict[str, str]) -> str:
+    """Return the label of an image, or its folder where no row names it."""
+    return classes.get(str(path.absolute()), path.parent.name)
