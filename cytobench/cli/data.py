@@ -126,7 +126,7 @@ def download(
     if not info.files:
         print_how_to_get(info, to or next(iter(where.data), None), output())
         raise DataError(_why_not(info))
-    folder = _data_folder(to, where, yes=yes)
+    folder = _data_folder(to, where)
     held = find_root(name, (folder,))
     if held is not None and not file:
         typer.echo(f"{name} is here already: {held} (`cytobench data verify {name}` examines it).")
@@ -166,7 +166,7 @@ def prepare(
     [dim]Example:[/dim]  cytobench data prepare mendeley-lbc --from zddtpgzv63-4.zip --to DIR
     """
     info, where = known(name), places(home, None)
-    folder = _data_folder(to, where, yes=True)
+    folder = _data_folder(to, where)
     _prepare_and_verify(info, folder, source.expanduser() if source else None, where)
 
 
@@ -230,7 +230,7 @@ def _refuse_organ(organ: str) -> None:
         raise UsageError(f"No data set is of the organ '{organ}'; there are {', '.join(organs)}.")
 
 
-def _data_folder(to: Path | None, where: Places, *, yes: bool) -> Path:
+def _data_folder(to: Path | None, where: Places) -> Path:
     """Return the folder that gets the data; raises UsageError when none is named."""
     from cytobench.errors import UsageError
 

@@ -197,11 +197,10 @@ def _files(info: DatasetInfo) -> Table:
     for column in ("file", "size", "digest", "address"):
         table.add_column(column, overflow="fold")
     for file in info.files:
-        digest = (
-            f"SHA-256 {file.sha256[:12]}…" if file.sha256 else f"MD5 {file.md5[:12]}…" if file.md5 else ""
-        )
+        published = f"SHA-256 {file.sha256[:12]}…" if file.sha256 else f"MD5 {file.md5[:12]}…"
+        digest = published if file.sha256 or file.md5 else "noted at first download"
         size = human_size(file.size) if file.size is not None else "not known"
-        table.add_row(Text(file.file), size, digest or "noted at first download", Text(file.url))
+        table.add_row(Text(file.file), size, digest, Text(file.url))
     return table
 
 

@@ -12,7 +12,7 @@ from cytobench.datasets.verify.files import FolderFiles
 from cytobench.findings import Finding
 
 _QUESTION = "items as published"
-_OVER = 1.01
+_OVER, _NEARLY = 1.01, 0.99
 _LIKE = 0.6
 
 
@@ -70,6 +70,9 @@ def _told(info: DatasetInfo, found: dict[str, int], here: int) -> Finding:
     if here == info.items and not cases:
         kinds = f" in {len(info.counts)} classes" if info.counts else ""
         return Finding(_QUESTION, "pass", f"{here:,} items{kinds}, as published.")
+    if here > info.items * _NEARLY:
+        says = f"{here:,} of the {info.items:,} published items."
+        return Finding(_QUESTION, "warn", says, "The reader's remarks say what it leaves out.", cases)
     none = [name for name, (n, _) in pairs.items() if not n]
     lacking = f"; none of {', '.join(none)}" if none else ""
     says = f"{here:,} of the {info.items:,} published items ({here / info.items:.0%}){lacking}."

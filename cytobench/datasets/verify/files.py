@@ -64,6 +64,11 @@ def walk(root: Path) -> FolderFiles:
     )
 
 
+def counted(n: int, noun: str) -> str:
+    """Return a number with its noun, in the plural where it is not one."""
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
+
+
 def is_expected(relative: str, name: str, patterns: Sequence[str]) -> bool:
     """Tell whether a file matches one of a data set's patterns of files that the reader leaves alone."""
     return any(fnmatch(relative, pattern) or fnmatch(name, pattern) for pattern in patterns)

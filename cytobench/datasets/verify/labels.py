@@ -10,7 +10,7 @@ from pathlib import Path
 
 from cytobench.datasets.info import DatasetInfo
 from cytobench.datasets.listing import IMAGE_SUFFIXES
-from cytobench.datasets.verify.files import FolderFiles, is_expected
+from cytobench.datasets.verify.files import FolderFiles, counted, is_expected
 from cytobench.findings import Finding
 
 _TABLES = (".csv", ".tsv", ".dat")
@@ -61,7 +61,7 @@ def text_files(found: FolderFiles) -> list[Finding]:
         for kind, names in kinds.items()
         if names
     ]
-    plain = Finding("text files", "pass", f"{looked:,} label files, UTF-8 with plain line ends.")
+    plain = Finding("text files", "pass", f"{counted(looked, 'label file')}, UTF-8 with plain line ends.")
     return odd or ([plain] if looked else [])
 
 
@@ -70,18 +70,28 @@ def _from_tables(found: FolderFiles, images: Sequence[Path]) -> list[Finding]:
     if not tables:
         return []
     findings = []
-    there = {path.name for path in images} | {path.stem for path in images}
+    ends_of = {path: _ends(found.named(path)) for path in images}
+    there = {end for ends in ends_of.values() for end in ends}
     named: set[str] = set()
     for path, table in tables:
-        named |= set(table.names) | {Path(name).stem for name in table.names}
-        lost = tuple(name for name in table.names if name not in there)
+        # Paths may begin with folders of their author's; then the file names alone are compared.
+        known = any(name in there for name in table.names)
+        names = table.names if known else tuple(name.rpartition("/")[2] for name in table.names)
+        named |= set(names)
+        lost = tuple(name for name in names if name not in there)
         findings.append(_told(found.named(path), table, lost))
-    unnamed = tuple(found.named(path) for path in images if path.name not in named and path.stem not in named)
+    unnamed = tuple(found.named(path) for path in images if not named & ends_of[path])
     if unnamed:
         files = ", ".join(found.named(path) for path, _ in tables)
         says = f"{len(unnamed):,} of {len(images):,} images are named in no table ({files})."
         findings.append(Finding("images without a row", "warn", says, "", unnamed))
     return findings
+
+
+def _ends(relative: str) -> set[str]:
+    """Return the ways in which a table may name a file: its path, without one or more leading folders."""
+    parts = relative.split("/")
+    return {"/".join(parts[at:]) for at in range(len(parts))}
 
 
 def _told(where: str, table: _Table, lost: tuple[str, ...]) -> Finding:
@@ -151,7 +161,7 @@ def _table(path: Path) -> _Table | None:
         values = [row[at].strip() for row in rows if len(row) > at and row[at].strip()]
         images = [value for value in values if Path(value).suffix.lower() in IMAGE_SUFFIXES]
         if len(images) > _MOST_OF * len(rows):
-            names = dict.fromkeys(value.replace("\\", "/").rpartition("/")[2] for value in images)
+            names = dict.fromkeys(value.replace("\\", "/") for value in images)
             return _Table(column, tuple(names), separator)
     return None
 

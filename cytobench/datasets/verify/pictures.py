@@ -11,7 +11,7 @@ from pathlib import Path
 import polars as pl
 
 from cytobench import images
-from cytobench.datasets.verify.files import FolderFiles
+from cytobench.datasets.verify.files import FolderFiles, counted
 from cytobench.digests import FileDigests
 from cytobench.errors import DataError
 from cytobench.findings import Finding
@@ -78,11 +78,11 @@ def byte_duplicates(
         return Finding(question, "pass", f"No two of the {len(found.images):,} image files are the same.")
     classes = _classes(table)
     torn = sum(_class(one, classes) != _class(other, classes) for one, other in pairs)
-    across = f", {torn:,} of them under another class" if torn else ""
+    across = f", {torn:,} of them in another class" if torn else ""
     return Finding(
         question,
         "warn",
-        f"{len(pairs):,} image files repeat another one{across}.",
+        f"{counted(len(pairs), 'image file')} repeat another one{across}.",
         "The reader may leave them out (see its remarks); on two sides of a split they flatter every score.",
         tuple(f"{found.named(other)} = {found.named(one)}" for one, other in pairs),
     )
@@ -99,13 +99,19 @@ def _trouble(path: Path) -> str:
 
 
 def _classes(table: pl.DataFrame | None) -> dict[str, str]:
-    """Return the label of every image that has just one."""
+    """Return the label of every image, and of every folder, that has just one."""
     if table is None:
         return {}
-    labels = table.drop_nulls("label").group_by("image").agg(pl.col("label").unique())
-    return {image: found[0] for image, found in labels.iter_rows() if len(found) == 1}
+    folder = pl.col("image").str.replace(r"[^/\\]*$", "").str.strip_chars_end("/\\")
+    rows = table.drop_nulls("label").select("image", "label", folder=folder)
+    found: dict[str, str] = {}
+    for key in ("folder", "image"):
+        labels = rows.group_by(key).agg(pl.col("label").unique())
+        found |= {name: several[0] for name, several in labels.iter_rows() if len(several) == 1}
+    return found
 
 
 def _class(path: Path, classes: dict[str, str]) -> str:
-    """Return the label of an image, or its folder where no row names it."""
-    return classes.get(str(path.absolute()), path.parent.name)
+    """Return the label of an image, that of its folder where no row names it, or else the folder's name."""
+    place = path.absolute()
+    return classes.get(str(place)) or classes.get(str(place.parent)) or path.parent.name
