@@ -43,13 +43,15 @@ def walk(root: Path) -> FolderFiles:
     folders: list[Path] = []
     seen: set[tuple[int, int]] = set()
     for place, inner, files in os.walk(root, followlinks=True):
+        in_system = is_system(Path(place).relative_to(root).as_posix())
         here = Path(place).stat()
         if (here.st_dev, here.st_ino) in seen:
             inner.clear()
             continue
         seen.add((here.st_dev, here.st_ino))
         inner.sort()
-        folders += [Path(place, name) for name in inner if not is_system(name) and not name.startswith(".")]
+        own = [name for name in inner if not (in_system or is_system(name) or name.startswith("."))]
+        folders += [Path(place, name) for name in own]
         for name in sorted(files):
             path = Path(place, name)
             kinds[_kind(path, root)].append(path)

@@ -82,7 +82,7 @@ def byte_duplicates(
     return Finding(
         question,
         "warn",
-        f"{counted(len(pairs), 'image file')} repeat another one{across}.",
+        f"Byte for byte like another one: {counted(len(pairs), 'image file')}{across}.",
         "The reader may leave them out (see its remarks); on two sides of a split they flatter every score.",
         tuple(f"{found.named(other)} = {found.named(one)}" for one, other in pairs),
     )
