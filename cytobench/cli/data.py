@@ -137,9 +137,8 @@ def download(
     reporter = ConsoleReporter()
     paths = fetch(shopping, reporter)
     if file:
-        typer.echo(
-            f"{len(paths)} files in {shopping.folder}; next: cytobench data prepare {name} --to {folder}"
-        )
+        typer.echo(f"{len(paths)} of the files of {name} lie in {shopping.folder}.")
+        typer.echo(f"Next: cytobench data prepare {name} --to {folder}")
         return
     _prepare_and_verify(info, folder, None, where)
     typer.echo(f"The downloaded files are kept in {shopping.folder}; remove them when you need the room.")
