@@ -164,7 +164,11 @@ def prepare(
 
     [dim]Example:[/dim]  cytobench data prepare mendeley-lbc --from zddtpgzv63-4.zip --to DIR
     """
+    from cytobench.errors import DataError
+
     info, where = known(name), places(home, None)
+    if info.generated:
+        raise DataError(f"{name} needs no preparation: CytoBench writes it itself when a task needs it.")
     folder = _data_folder(to, where)
     _prepare_and_verify(info, folder, source.expanduser() if source else None, where)
 

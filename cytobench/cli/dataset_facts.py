@@ -200,7 +200,8 @@ def _files(info: DatasetInfo) -> Table:
         published = f"SHA-256 {file.sha256[:12]}…" if file.sha256 else f"MD5 {file.md5[:12]}…"
         digest = published if file.sha256 or file.md5 else "noted at first download"
         size = human_size(file.size) if file.size is not None else "not known"
-        table.add_row(Text(file.file), size, digest, Text(file.url))
+        when = " (with --file)" if file.optional else ""
+        table.add_row(Text(f"{file.file}{when}"), size, digest, Text(file.url))
     return table
 
 

@@ -46,7 +46,7 @@ class Shopping:
 
 
 def plan(info: DatasetInfo, to: Path, names: Sequence[str] = ()) -> Shopping:
-    """Return what would be fetched into the data folder `to`: all files of `info`, or those of `names`.
+    """Return what would be fetched into the data folder `to`: the files of `info`, or those of `names`.
 
     Raises UsageError for a name that is none of its files, DataError when the disk has no room for them.
     """
@@ -56,7 +56,9 @@ def plan(info: DatasetInfo, to: Path, names: Sequence[str] = ()) -> Shopping:
             near = difflib.get_close_matches(name, by_name, n=1)
             hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(by_name)}."
             raise UsageError(f"{info.name} has no file '{name}' to download; {hint}")
-    files = tuple(by_name[name] for name in dict.fromkeys(names)) or info.files
+    files = tuple(by_name[name] for name in dict.fromkeys(names)) or tuple(
+        file for file in info.files if not file.optional
+    )
     shopping = Shopping(info, downloads_of(info, to), files)
     known = sum((file.size or 0) - _arrived(shopping.folder, file) for file in shopping.missing)
     free = shutil.disk_usage(_existing(to)).free

@@ -13,7 +13,8 @@ class Download:
 
     `url`: where it is, without any login; `file`: the name it is kept under, perhaps in a folder; `size` in
     bytes; `sha256` or `md5`: the published digest, lower-case hex ("" where its host publishes none);
-    `unpack`: whether it is an archive.
+    `unpack`: whether it is an archive; `optional`: fetched only when it is named, as a larger form of the
+    same images is.
     """
 
     url: str
@@ -22,6 +23,7 @@ class Download:
     sha256: str = ""
     md5: str = ""
     unpack: bool = False
+    optional: bool = False
 
 
 @dataclass(frozen=True)

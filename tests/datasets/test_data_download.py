@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -193,5 +194,7 @@ def test_single_files_can_be_chosen_by_their_names(server: LocalHub, tmp_path: P
         Download(f"{server.url}/gone", "large.npz", size=10**9),
     )
     assert [path.name for path in _get(tmp_path, *files, names=("a.zip",))] == ["a.zip"]
+    optional = replace(files[1], optional=True)
+    assert [path.name for path in _get(tmp_path, files[0], optional)] == ["a.zip"]
     with pytest.raises(UsageError, match=r"no file 'large\.npy'.*did you mean 'large\.npz'"):
         plan(toy(*files), tmp_path, ("large.npy",))

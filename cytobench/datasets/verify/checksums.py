@@ -24,6 +24,13 @@ def checksums(root: Path, found: FolderFiles, digests: FileDigests, reporter: Re
     A list is the output of `sha256sum` or a CSV file with the columns path and sha256, its paths relative to
     the folder it lies in.
     """
+    try:
+        return _compared(root, found, digests, reporter)
+    except DataError as error:
+        return Finding(_QUESTION, "fail", str(error))
+
+
+def _compared(root: Path, found: FolderFiles, digests: FileDigests, reporter: Reporter) -> Finding:
     listed: dict[Path, str] = {}
     lists = _lists(root)
     for path in lists:

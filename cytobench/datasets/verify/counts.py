@@ -12,7 +12,7 @@ from cytobench.datasets.verify.files import FolderFiles
 from cytobench.findings import Finding
 
 _QUESTION = "items as published"
-_OVER, _NEARLY = 1.01, 0.99
+_OVER, _NEARLY = 1.01, 0.95
 _LIKE = 0.6
 
 
@@ -38,15 +38,16 @@ def class_folders(info: DatasetInfo, found: FolderFiles) -> list[Finding]:
         return []  # complete, or not laid out by class
     extra = sorted(there - set(info.counts))
     by_letters = {_letters(name): name for name in extra}
-    cases = []
+    cases, renamed = [], False
     for name in missing:
         near = difflib.get_close_matches(_letters(name), by_letters, n=1, cutoff=_LIKE)
         guess = f": is it the folder {by_letters[near[0]]}?" if near else ""
+        renamed = renamed or bool(near)
         cases.append(f"no folder {name}{guess}")
     return [
         Finding(
             "class folders",
-            "fail",
+            "fail" if renamed else "warn",
             f"{len(missing)} of {len(info.counts)} class folders are missing: {'; '.join(cases)}.",
             "Give the folders their official names, or unpack the download again.",
             tuple(cases),
@@ -72,7 +73,7 @@ def _told(info: DatasetInfo, found: dict[str, int], here: int) -> Finding:
         return Finding(_QUESTION, "pass", f"{here:,} items{kinds}, as published.")
     if here > info.items * _NEARLY:
         says = f"{here:,} of the {info.items:,} published items."
-        return Finding(_QUESTION, "warn", says, "The reader's remarks say what it leaves out.", cases)
+        return Finding(_QUESTION, "warn", says, "The rest is missing here, or left out by the reader: see its remarks.", cases)
     none = [name for name, (n, _) in pairs.items() if not n]
     lacking = f"; none of {', '.join(none)}" if none else ""
     says = f"{here:,} of the {info.items:,} published items ({here / info.items:.0%}){lacking}."

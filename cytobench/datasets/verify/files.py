@@ -22,7 +22,10 @@ _PACKED = (".zip", ".rar", ".7z", ".tar", ".gz", ".tgz")
 
 @dataclass(frozen=True)
 class FolderFiles:
-    """What lies below `root`: `images`, `others`, `system` leftovers and hidden files, and all `folders`."""
+    """What lies below `root`: images, other files, leftovers of systems, hidden files, and all folders.
+
+    `lost_links` lead nowhere; `closed` folders cannot be read.
+    """
 
     root: Path
     images: tuple[Path, ...]
@@ -31,6 +34,7 @@ class FolderFiles:
     hidden: tuple[Path, ...]
     folders: tuple[Path, ...]
     lost_links: tuple[Path, ...]
+    closed: tuple[Path, ...] = ()
 
     def named(self, path: Path) -> str:
         """Return a path relative to the root."""
@@ -41,8 +45,9 @@ def walk(root: Path) -> FolderFiles:
     """Return everything below `root`; links are followed, those that lead nowhere or in circles are not."""
     kinds: dict[str, list[Path]] = {kind: [] for kind in ("images", "others", "system", "hidden", "lost")}
     folders: list[Path] = []
+    closed: list[OSError] = []
     seen: set[tuple[int, int]] = set()
-    for place, inner, files in os.walk(root, followlinks=True):
+    for place, inner, files in os.walk(root, followlinks=True, onerror=closed.append):
         in_system = is_system(Path(place).relative_to(root).as_posix())
         here = Path(place).stat()
         if (here.st_dev, here.st_ino) in seen:
@@ -63,6 +68,7 @@ def walk(root: Path) -> FolderFiles:
         tuple(kinds["hidden"]),
         tuple(folders),
         tuple(kinds["lost"]),
+        tuple(Path(str(error.filename)) for error in closed),
     )
 
 
@@ -126,6 +132,7 @@ def leftovers(found: FolderFiles) -> list[Finding]:
     lost = list(found.lost_links)
     told = (
         ("unfinished downloads", "fail", unfinished, "Download or unpack them again."),
+        ("folders that cannot be read", "fail", list(found.closed), "Check their rights."),
         ("links that lead nowhere", "fail", lost, "Mend or remove them."),
         ("empty folders", "warn", empty, "Unpack the download again, or remove them."),
         ("archives", "warn", packed, "Unpack them, or move them out of the data set."),

@@ -67,13 +67,17 @@ def byte_duplicates(
         if size := path.stat().st_size:
             by_size[size].append(path)
     suspects = [path for paths in by_size.values() if len(paths) > 1 for path in paths]
+    question = "byte-identical files"
+    try:
+        found_digests = digests.sha256_many(suspects, reporter)
+    except DataError as error:
+        return Finding(question, "fail", str(error))
     first: dict[str, Path] = {}
     pairs = []
-    for path, digest in zip(suspects, digests.sha256_many(suspects, reporter), strict=True):
+    for path, digest in zip(suspects, found_digests, strict=True):
         original = first.setdefault(digest, path)
         if original is not path:
             pairs.append((original, path))
-    question = "byte-identical files"
     if not pairs:
         return Finding(question, "pass", f"No two of the {len(found.images):,} image files are the same.")
     classes = _classes(table)
