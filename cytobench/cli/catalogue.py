@@ -217,10 +217,12 @@ def _where(dataset: object, *, here: bool) -> Text:
 
 
 def _datasets(registry: Registry, where: Places) -> Table:
+    from cytobench.cli.console import output
     from cytobench.cli.dataset_facts import datasets_table, tasks_by_dataset
     from cytobench.datasets import DATASETS
 
-    return datasets_table(list(DATASETS.values()), tasks_by_dataset(registry.tasks), where)
+    tasks = tasks_by_dataset(registry.tasks)
+    return datasets_table(list(DATASETS.values()), tasks, where, width=output().width)
 
 
 def _probes() -> Table:

@@ -66,7 +66,8 @@ def list_(
     if json_:
         _print_json([as_json(info, tasks.get(info.name, []), where) for info in infos])
         return
-    output().print(datasets_table(infos, tasks, where))
+    console = output()
+    console.print(datasets_table(infos, tasks, where, width=console.width))
 
 
 @app.command()

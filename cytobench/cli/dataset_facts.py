@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.table import Table
+    from rich.text import Text
 
     from cytobench.cards import TaskCard
     from cytobench.cli.options import Places
     from cytobench.datasets.info import DatasetInfo
 
 _COUNTING_SECONDS = 0.3
+_FEW_FILES = 5
 
 
 def tasks_by_dataset(tasks: Mapping[str, TaskCard]) -> dict[str, list[str]]:
@@ -39,36 +41,29 @@ def place_of(info: DatasetInfo, places: Places) -> Path | None:
     return found
 
 
-def datasets_table(infos: Sequence[DatasetInfo], tasks: Mapping[str, list[str]], places: Places) -> Table:
-    """Return the table of `cytobench data list`: a row a data set."""
+def datasets_table(
+    infos: Sequence[DatasetInfo], tasks: Mapping[str, list[str]], places: Places, *, width: int
+) -> Table:
+    """Return the table of `cytobench data list`, a row a data set; below 120 columns with fewer facts."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
     table = Table(title=Text("Data sets"), box=box.SIMPLE_HEAD, title_justify="left", caption_justify="left")
-    for column, ratio in _COLUMNS.items():
+    shown = [column for column in _COLUMNS if width >= _WIDE or column not in _ONLY_WIDE]
+    for column in shown:
         table.add_column(
             column,
             no_wrap=True,
             overflow="ellipsis",
-            ratio=ratio or None,
+            ratio=_RATIOS.get(column),
+            min_width=None if column in _RATIOS else _COLUMNS[column],
             justify="right" if column in ("items", "classes") else "left",
         )
     table.expand = True
     for info in infos:
-        here = place_of(info, places) is not None
-        table.add_row(
-            Text(info.name),
-            Text(info.organ),
-            Text(info.preparation),
-            Text(f"{info.items:,}" if info.items else "-"),
-            Text(str(len(info.counts)) if info.counts else "-"),
-            Text(info.group),
-            Text(info.licence),
-            Text(_how(info)),
-            Text(*_here(info, here)),
-            Text(_few(tasks.get(info.name, []))),
-        )
+        facts = _row(info, tasks.get(info.name, []), here=place_of(info, places) is not None)
+        table.add_row(*(facts[column] for column in shown))
     table.caption = (
         "Items: as published. Group: what must stay whole in every split. Get: `cytobench data show NAME` "
         "says where from and what to put where."
@@ -77,27 +72,45 @@ def datasets_table(infos: Sequence[DatasetInfo], tasks: Mapping[str, list[str]],
 
 
 _COLUMNS = {
-    "name": 0,
-    "organ": 0,
-    "preparation": 3,
-    "items": 0,
-    "classes": 0,
-    "group": 3,
-    "licence": 2,
-    "get": 0,
-    "data": 0,
-    "tasks": 3,
+    "name": 14,
+    "organ": 6,
+    "preparation": 0,
+    "items": 6,
+    "classes": 7,
+    "group": 0,
+    "licence": 0,
+    "get": 8,
+    "data": 8,
+    "tasks": 0,
 }
+"""The columns and what they need at least."""
+_RATIOS = {"preparation": 3, "group": 3, "licence": 2, "tasks": 3}
+_ONLY_WIDE = frozenset({"preparation", "group", "tasks"})
+_WIDE = 120
+
+
+def _row(info: DatasetInfo, tasks: Sequence[str], *, here: bool) -> dict[str, Text]:
+    from rich.text import Text
+
+    where, style = ("here", "green") if here else ("not here", "dim")
+    if info.generated and not here:
+        where, style = "embedded", "green"
+    return {
+        "name": Text(info.name),
+        "organ": Text(info.organ),
+        "preparation": Text(info.preparation),
+        "items": Text(f"{info.items:,}" if info.items else "-"),
+        "classes": Text(str(len(info.counts)) if info.counts else "-"),
+        "group": Text(info.group),
+        "licence": Text(info.licence),
+        "get": Text(_how(info)),
+        "data": Text(where, style=style),
+        "tasks": Text(_few(tasks)),
+    }
 
 
 def _how(info: DatasetInfo) -> str:
     return "download" if info.files else info.access
-
-
-def _here(info: DatasetInfo, here: bool) -> tuple[str, str]:
-    if here:
-        return "here", "green"
-    return ("embedded", "green") if info.generated else ("not here", "dim")
 
 
 def _few(names: Sequence[str]) -> str:
@@ -194,14 +207,20 @@ def _files(info: DatasetInfo) -> Table:
     from cytobench.transfer.errand import human_size
 
     table = Table(title=Text("Files to download"), box=box.SIMPLE_HEAD, title_justify="left")
-    for column in ("file", "size", "digest", "address"):
+    few = len(info.files) <= _FEW_FILES
+    for column in ("file", "size", "digest", *(["address"] if few else [])):
         table.add_column(column, overflow="fold")
     for file in info.files:
         published = f"SHA-256 {file.sha256[:12]}…" if file.sha256 else f"MD5 {file.md5[:12]}…"
         digest = published if file.sha256 or file.md5 else "noted at first download"
         size = human_size(file.size) if file.size is not None else "not known"
         when = " (with --file)" if file.optional else ""
-        table.add_row(Text(f"{file.file}{when}"), size, digest, Text(file.url))
+        address = [Text(file.url)] if few else []
+        table.add_row(Text(f"{file.file}{when}"), size, digest, *address)
+    if not few:
+        start = os.path.commonprefix([file.url for file in info.files])  # noqa: RUF071 - letters are meant
+        table.caption = Text(f"from {start}…")
+        table.caption_justify = "left"
     return table
 
 

@@ -73,7 +73,8 @@ def _told(info: DatasetInfo, found: dict[str, int], here: int) -> Finding:
         return Finding(_QUESTION, "pass", f"{here:,} items{kinds}, as published.")
     if here > info.items * _NEARLY:
         says = f"{here:,} of the {info.items:,} published items."
-        return Finding(_QUESTION, "warn", says, "The rest is missing here, or left out by the reader: see its remarks.", cases)
+        cure = "The rest is missing here, or left out by the reader: see its remarks."
+        return Finding(_QUESTION, "warn", says, cure, cases)
     none = [name for name, (n, _) in pairs.items() if not n]
     lacking = f"; none of {', '.join(none)}" if none else ""
     says = f"{here:,} of the {info.items:,} published items ({here / info.items:.0%}){lacking}."
