@@ -41,17 +41,40 @@ def prepare(info: DatasetInfo, to: Path, reporter: Reporter, *, source: Path | N
     """Turn a download of `info` into its folder below the data folder `to`, and return where that is.
 
     `source`: an archive, or a folder with archives or with what they hold; None: what `cytobench data
-    download` has fetched. A data set that is there and can be read is left alone. An interrupted call goes on
-    where it stopped. Raises DataError when there is nothing to prepare, something is damaged or unsafe, or
+    download` has fetched. A data set that is there and can be read is left alone; where a set has a function
+    of its own, that may add to it (other sizes of the same images). An interrupted call goes on where it
+    stopped. Raises DataError when there is nothing to prepare, something is damaged or unsafe, or
     the layout cannot be made out: then nothing is put in place.
     """
     held = find_root(info.name, (to,))
     if held is not None:
+        made = _made_in_place(info, held, source, reporter)
         _require_readable(info, held)
-        return Prepared(held, already=True)
+        return Prepared(held, already=not made)
     source = _source(info, to, source)
     with as_data_error():
         return _prepare(info, to, source, reporter)
+
+
+def _made_in_place(info: DatasetInfo, held: Path, source: Path | None, reporter: Reporter) -> bool:
+    """Run the set's own function on what lies in its folder, or on `source`; tell whether it ran."""
+    if not info.prepare:
+        return False
+    if source is None:
+        if _reads(info, held):
+            return False
+    elif not source.exists() or archives_in(source):
+        return False
+    _function(info)(source or held, held, reporter)
+    return True
+
+
+def _reads(info: DatasetInfo, root: Path) -> bool:
+    try:
+        read_root(info, root)
+    except CytoBenchError:
+        return False
+    return True
 
 
 def read_root(info: DatasetInfo, root: Path) -> pl.DataFrame:

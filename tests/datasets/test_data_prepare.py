@@ -247,6 +247,18 @@ def test_the_sets_own_function_makes_the_layout_where_unpacking_is_not_enough(tm
     assert tree(prepared.root) == dict(PICTURES)
 
 
+def test_the_sets_own_function_works_on_what_was_put_into_its_folder(tmp_path: Path) -> None:
+    info = replace(toy(), prepare=f"{__name__}:sorted_by_letter")
+    data = tmp_path / "data"
+    flat = _loose(dict(PICTURES))
+    root = plant(data / "toy", {name: flat[name] for name in ("B_1.png", "M_1.png")})
+    assert prepare(info, data, SilentReporter()) == Prepared(root, already=False)
+    assert prepare(info, data, SilentReporter()) == Prepared(root, already=True)
+    more = plant(tmp_path / "more", {"B_2.png": flat["B_2.png"]})
+    assert not prepare(info, data, SilentReporter(), source=more).already
+    assert len(read_root(info, root)) == 3
+
+
 def test_mosaics_are_cut_on_their_grid(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     for part in ("1_oldsmear", "2_newsmear"):
