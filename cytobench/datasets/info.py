@@ -35,8 +35,9 @@ class DatasetInfo:
     names data sets with other pictures of the same smears, or the same pictures under another name.
     `counts`: published number of items a class, under the labels the reader gives; `total`: the published
     number of items where it is not known class by class; `counted`: the reader's column that `counts` counts,
-    and `count_options` the options under which the reader leaves none of these items out; `group`: what must
-    never stand on both sides of a split, in words; `official_split`: the published one, "" where there is
+    and `count_options` the options under which the reader leaves none of these items out; `forms`: options
+    under which it reads another form of the same set (other sizes), tried in turn where it finds none with
+    its defaults; `group`: what must never stand on both sides of a split, in words; `official_split`: the published one, "" where there is
     none; `layout`: the tree the reader expects, a line each, as its official download unpacks; `unread`:
     patterns of files in it that the reader rightly leaves alone (masks, …), relative to the folder; `files`:
     what `cytobench data download` fetches, empty where host or licence do not permit it; `access`: how a
@@ -68,6 +69,7 @@ class DatasetInfo:
     total: int = 0
     counted: str = "label"
     count_options: Mapping[str, object] = field(default_factory=dict)
+    forms: tuple[Mapping[str, object], ...] = ()
     unread: tuple[str, ...] = ()
 
     @property

@@ -79,12 +79,27 @@ def _reads(info: DatasetInfo, root: Path) -> bool:
 
 def read_root(info: DatasetInfo, root: Path) -> pl.DataFrame:
     """Return the manifest of the data set at `root`, nothing left out by an option; raises DataError."""
+    options = dict(info.count_options) | form_at(info, root)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        table = import_function(info.reader)(root, **info.count_options)
+        table = import_function(info.reader)(root, **options)
     if table.is_empty():
         raise DataError(f"{root} holds no image of {info.name}.")
     return table
+
+
+def form_at(info: DatasetInfo, root: Path) -> dict[str, object]:
+    """Return the options under which the reader reads what lies at `root`: none unless another form does."""
+    reader = import_function(info.reader)
+    for form in ({}, *info.forms) if info.forms else ():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                reader(root, **form)
+            except CytoBenchError:
+                continue
+        return dict(form)
+    return {}
 
 
 def _source(info: DatasetInfo, to: Path, source: Path | None) -> Path:

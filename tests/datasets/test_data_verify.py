@@ -7,9 +7,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import polars as pl
 import pytest
 
-from cytobench.datasets import DATASETS, DatasetInfo
+from cytobench.datasets import DATASETS, DatasetInfo, oral_cytology
 from cytobench.datasets.verify import verify
 from cytobench.findings import Finding, failed
 from cytobench.progress import SilentReporter
@@ -150,6 +151,22 @@ def test_files_are_compared_with_a_list_of_digests(root: Path, home: Path, kind:
 def test_a_total_without_classes_is_compared_too(root: Path, home: Path) -> None:
     counts = _of(_verify(root, home, replace(toy(), counts={}, total=8)), "items as published")
     assert (counts.mark, counts.says) == ("warn", "6 of the 8 published items (75%).")
+
+
+def test_another_form_of_the_set_is_read_where_the_default_one_is_missing(
+    tmp_path: Path, home: Path, draw: Callable[..., Path]
+) -> None:
+    for number in (3, 4):
+        draw(tmp_path / "ds2_newsmear" / "Cancer" / f"slide{number:02d}" / "r00c00.png")
+    wanted = replace(DATASETS["oral-cytology"], reader=f"{__name__}:read_grey")
+    assert _of(_verify(tmp_path, home, wanted), "the reader reads it").mark == "fail"
+    formed = replace(wanted, forms=({"part": "ds1_oldsmear"}, {"part": "ds2_newsmear"}))
+    assert _of(_verify(tmp_path, home, formed), "the reader reads it").says == "2 items from 2 image files."
+
+
+def read_grey(root: Path, *, part: str = "ds1_oldsmear") -> pl.DataFrame:
+    """A reader with a default form, as those of sets in several sizes."""
+    return oral_cytology.read(root, part=part)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import polars as pl
 
 from cytobench.datasets import DataWarning, import_function
 from cytobench.datasets.info import DatasetInfo
+from cytobench.datasets.prepare import form_at, read_root
 from cytobench.datasets.verify.checksums import checksums
 from cytobench.datasets.verify.counts import class_counts, class_folders
 from cytobench.datasets.verify.files import FolderFiles, leftovers, odd_names, unread_images, walk
@@ -57,7 +58,7 @@ def _read(info: DatasetInfo, root: Path) -> tuple[pl.DataFrame | None, list[Find
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always")
         try:
-            table = import_function(info.reader)(root)
+            table = import_function(info.reader)(root, **form_at(info, root))
         except CytoBenchError as error:
             problems = tuple(str(problem) for problem in getattr(error, "problems", ()))
             cure = f"`cytobench data show {info.name}` shows the official layout."
@@ -73,12 +74,10 @@ def _read(info: DatasetInfo, root: Path) -> tuple[pl.DataFrame | None, list[Find
 
 def _counted(info: DatasetInfo, root: Path) -> pl.DataFrame | None:
     """Return the reader's rows with nothing left out by an option, where the published counts need that."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            return import_function(info.reader)(root, **info.count_options)
-        except CytoBenchError:
-            return None
+    try:
+        return read_root(info, root)
+    except CytoBenchError:
+        return None
 
 
 def _images(table: pl.DataFrame | None, found: FolderFiles) -> list[Path]:
