@@ -37,12 +37,12 @@ class DatasetInfo:
     number of items where it is not known class by class; `counted`: the reader's column that `counts` counts,
     and `count_options` the options under which the reader leaves none of these items out; `forms`: options
     under which it reads another form of the same set (other sizes), tried in turn where it finds none with
-    its defaults; `group`: what must never stand on both sides of a split, in words; `official_split`: the published one, "" where there is
-    none; `layout`: the tree the reader expects, a line each, as its official download unpacks; `unread`:
-    patterns of files in it that the reader rightly leaves alone (masks, …), relative to the folder; `files`:
-    what `cytobench data download` fetches, empty where host or licence do not permit it; `access`: how a
-    person gets it; `prepare`: `"module:function"` that makes the reader's layout of an unpacked download
-    which is not yet in it ("" where unpacking is enough).
+    its defaults; `group`: what must never stand on both sides of a split, in words; `official_split`: the
+    published one, "" where there is none; `layout`: the tree the reader expects, a line each, as its official
+    download unpacks; `unread`: patterns of files in it that the reader rightly leaves alone (masks, …),
+    relative to the folder; `files`: what `cytobench data download` fetches, empty where host or licence do
+    not permit it; `access`: how a person gets it; `prepare`: `"module:function"` that makes the reader's
+    layout of an unpacked download which is not yet in it ("" where unpacking is enough).
     """
 
     name: str
