@@ -39,6 +39,14 @@ class WrongWeightsError(WeightsError):
     """Weights are here, or were fetched, but are not the file that was meant, or could not be kept."""
 
 
+class TransferError(CytoBenchError):
+    """A file could not be fetched; told as WeightsError or DataError by whoever asked for it."""
+
+
+class WrongFileError(TransferError):
+    """A file was fetched but is not the one that was meant, or could not be kept."""
+
+
 class MissingDataError(DataError):
     """A data set is in none of the folders that were looked at."""
 

@@ -16,6 +16,7 @@ from cytobench.cli import (
     catalogue,
     check,
     compare,
+    data,
     demo,
     doctor,
     embed,
@@ -61,6 +62,7 @@ app.command(rich_help_panel="Check")(doctor.doctor)
 app.add_typer(new.app, name="new", rich_help_panel="Check")
 app.command("list", rich_help_panel="Look around")(catalogue.list_)
 app.command(rich_help_panel="Look around")(catalogue.show)
+app.add_typer(data.app, name="data", rich_help_panel="Look around")
 app.add_typer(cache.app, name="cache", rich_help_panel="Look around")
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
+    from cytobench.cli.options import Places
     from cytobench.registry import Registry
 
 _PROBES = {
@@ -80,7 +81,7 @@ def list_(
     makers: dict[Kind, Callable[[Registry], Table]] = {
         Kind.backbones: _backbones,
         Kind.tasks: lambda registry: _tasks(registry, where.data),
-        Kind.datasets: lambda registry: _datasets(where.data),
+        Kind.datasets: lambda registry: _datasets(registry, where),
         Kind.probes: lambda registry: _probes(),
         Kind.leaderboards: _leaderboards,
     }
@@ -99,6 +100,9 @@ def show(
     """
     registry = load_registry(plugin)
     facts = _facts(registry, name)
+    if facts is None and name in _dataset_names():
+        _show_dataset(registry, name)
+        return
     if facts is None:
         known = [*registry.backbones, *registry.tasks, *registry.leaderboards, *_dataset_names(), *_PROBES]
         near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
@@ -107,6 +111,15 @@ def show(
         )
         raise CardError(f"Nothing is named '{name}'; {hint}")
     _print(_fact_sheet(name, facts))
+
+
+def _show_dataset(registry: Registry, name: str) -> None:
+    from cytobench.cli.console import output
+    from cytobench.cli.dataset_facts import print_dataset, tasks_by_dataset
+    from cytobench.datasets import DATASETS
+
+    tasks = tasks_by_dataset(registry.tasks).get(name, [])
+    print_dataset(DATASETS[name], tasks, places(None, None), output())
 
 
 def _facts(registry: Registry, name: str) -> dict[str, object] | None:
@@ -120,7 +133,7 @@ def _facts(registry: Registry, name: str) -> dict[str, object] | None:
     if name in _PROBES:
         title, how, unit = _PROBES[name]
         return {"title": title, "how": how, "works on": f"{unit} tasks"}
-    return _dataset_facts(name)
+    return None
 
 
 def _card_of_any_kind(registry: Registry, path: str) -> object:
@@ -149,16 +162,6 @@ def _dataset_names() -> list[str]:
     from cytobench.datasets import DATASETS
 
     return list(DATASETS)
-
-
-def _dataset_facts(name: str) -> dict[str, object] | None:
-    from dataclasses import asdict
-
-    from cytobench.datasets import DATASETS
-
-    return (
-        {k: v for k, v in asdict(DATASETS[name]).items() if v not in ("", ())} if name in DATASETS else None
-    )
 
 
 def _backbones(registry: Registry) -> Table:
@@ -213,20 +216,13 @@ def _where(dataset: object, *, here: bool) -> Text:
     return Text("here", style="green") if here else Text("not here", style="dim")
 
 
-def _datasets(data: tuple[Path, ...]) -> Table:
-    from cytobench.datasets import DATASETS, find_root
+def _datasets(registry: Registry, where: Places) -> Table:
+    from cytobench.cli.console import output
+    from cytobench.cli.dataset_facts import datasets_table, tasks_by_dataset
+    from cytobench.datasets import DATASETS
 
-    table = _table("Data sets", "name", "data", "folder", "licence", "title")
-    for name, info in DATASETS.items():
-        _add(
-            table,
-            name,
-            _where(name, here=find_root(name, data) is not None),
-            " or ".join(info.folders),
-            info.licence,
-            info.title,
-        )
-    return table
+    tasks = tasks_by_dataset(registry.tasks)
+    return datasets_table(list(DATASETS.values()), tasks, where, width=output().width)
 
 
 def _probes() -> Table:

@@ -12,6 +12,7 @@ import polars as pl
 
 from cytobench import manifest
 from cytobench.datasets.delimited import SEPARATORS, Lines, read_lines
+from cytobench.datasets.listing import refuse
 from cytobench.datasets.named_images import find_images
 from cytobench.datasets.survey import accept
 from cytobench.errors import CardError, DataError, MissingDataError

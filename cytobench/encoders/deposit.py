@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
@@ -17,10 +16,17 @@ from filelock import FileLock, Timeout
 
 from cytobench.errors import WeightsError, WrongWeightsError
 from cytobench.progress import Reporter
+from cytobench.transfer.errand import Words, human_size, writing
 
 NOTE = "source.json"
 REJECTED = ".rejected"
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+WORDS = Words(
+    things="weights",
+    address="correct `weights` in the card",
+    digest="ask the publisher or correct sha256 in the card",
+    unknown_length="give its sha256 in the card",
+    elsewhere="--home",
+)
 
 
 @dataclass(frozen=True)
@@ -70,7 +76,7 @@ class Deposit:
     def write(self, provenance: Provenance) -> None:
         """Write the note atomically; raises WeightsError where the folder cannot be written."""
         temporary = self.folder / f".{NOTE}.{secrets.token_hex(4)}"
-        with writing(self.folder):
+        with writing(self.folder, WORDS):
             self.folder.mkdir(parents=True, exist_ok=True)
             with temporary.open("w", encoding="utf-8") as file:
                 json.dump(asdict(provenance), file, indent=1)
@@ -106,7 +112,7 @@ class Deposit:
     @contextmanager
     def alone(self, reporter: Reporter) -> Iterator[None]:
         """Hold the folder against other processes; the operating system lets go when the holder dies."""
-        with writing(self.folder):
+        with writing(self.folder, WORDS):
             self.folder.mkdir(parents=True, exist_ok=True)
             lock = FileLock(self.folder / ".lock")
             try:
@@ -137,6 +143,16 @@ class Order:
         """The source as the card writes it."""
         return self.deposit.uri
 
+    @property
+    def folder(self) -> Path:
+        """Where the bytes are collected."""
+        return self.deposit.folder
+
+    @property
+    def words(self) -> Words:
+        """How messages speak of weights."""
+        return WORDS
+
     def announce(self, where: str, size: int | None) -> None:
         """Say what is about to be fetched from where, how much it is, and where its licence stands."""
         amount = "size unknown" if size is None else human_size(size)
@@ -149,31 +165,6 @@ class Order:
             f"cannot reach {host} for {self.uri} ({reason}); check the connection, or download the file "
             f"elsewhere from {page} and put it into {self.deposit.folder}/."
         )
-
-
-@contextmanager
-def writing(folder: Path) -> Iterator[None]:
-    """Turn failures to write below `folder` into a WeightsError that says what to do."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in _NO_ROOM:
-            raise WrongWeightsError(
-                f"no room left for weights in {folder}; free some space or choose another disk with --home."
-            ) from error
-        reason = error.strerror or str(error)
-        raise WrongWeightsError(
-            f"cannot write weights to {folder} ({reason}); choose a folder you may write to with --home."
-        ) from error
-
-
-def human_size(size: int) -> str:
-    """Return a number of bytes in decimal units, as download pages print it."""
-    amount, units = float(size), ["B", "kB", "MB", "GB"]
-    while amount >= 1000 and len(units) > 1:
-        amount /= 1000
-        units.pop(0)
-    return f"{amount:.0f} {units[0]}" if units[0] == "B" else f"{amount:.1f} {units[0]}"
 
 
 def safe_name(name: str, default: str) -> str:

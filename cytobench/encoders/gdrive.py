@@ -16,19 +16,12 @@ from http.client import HTTPResponse
 from http.cookiejar import CookieJar
 from urllib.parse import parse_qs, quote, urlencode, urljoin, urlsplit
 
-from cytobench.encoders import fetch as fetching
 from cytobench.encoders.deposit import Order, Provenance, safe_name
-from cytobench.encoders.fetch import (
-    InterruptedTransferError,
-    RefusedError,
-    Remote,
-    WebPageError,
-    download,
-    keep,
-    new_opener,
-    request,
-)
+from cytobench.encoders.fetch import keep
 from cytobench.errors import WeightsError
+from cytobench.transfer import stream
+from cytobench.transfer.errand import InterruptedTransferError, RefusedError, WebPageError
+from cytobench.transfer.stream import Remote, download, new_opener, request
 
 BASE_VARIABLE = "CYTOBENCH_GDRIVE"
 """Environment variable with another address of the download service, for a mirror or a test."""
@@ -83,10 +76,10 @@ class _Visit:
 
     def _ask(self, url: str) -> HTTPResponse:
         """Get a page, trying again where the trouble may pass."""
-        pauses = list(fetching.PAUSES[:2])
+        pauses = list(stream.PAUSES[:2])
         while True:
             try:
-                return request(self.opener, url, {})
+                return request(self.opener, url, {}, self._order.words)
             except InterruptedTransferError as error:
                 if not pauses or not error.reached:
                     host = urlsplit(url).netloc

@@ -1,6 +1,6 @@
 """Weights on the Hugging Face hub: pinned to a commit at first use, fetched with the user's own permission.
 
-Addresses, tokens and refusals are huggingface_hub's business. The bytes are streamed by `fetch`, because
+Addresses, tokens and refusals are huggingface_hub's business. The bytes are streamed by `transfer`, because
 huggingface_hub starts a file over when its process was killed, and some of these files take an hour.
 """
 
@@ -32,10 +32,12 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from cytobench.encoders.deposit import Order, Provenance, safe_name, writing
-from cytobench.encoders.fetch import TIMEOUT, Received, Remote, download, keep, verify
-from cytobench.encoders.part import Part
+from cytobench.encoders.deposit import Order, Provenance, safe_name
+from cytobench.encoders.fetch import keep
 from cytobench.errors import WeightsError, WrongWeightsError
+from cytobench.transfer.errand import writing
+from cytobench.transfer.part import Part
+from cytobench.transfer.stream import TIMEOUT, Received, Remote, download, verify
 
 CUSTOMARY = (
     "model.safetensors",
@@ -155,7 +157,7 @@ class _Hub:
         if _SHA256.fullmatch(blob):
             remote = replace(remote, sha256=remote.sha256 or blob)
         self._order.reporter.say(f"copying {self._order.uri} from {cached}")
-        with writing(part.folder):
+        with writing(part.folder, self._order.words):
             part.restart("", cached.stat().st_size, "")
             shutil.copyfile(cached, part.path)
             part.have = part.path.stat().st_size

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from cytobench.digests import FileDigests
 from cytobench.encoders.deposit import REJECTED, Deposit, Order, Provenance
-from cytobench.errors import WeightsError, WrongWeightsError
+from cytobench.errors import TransferError, WeightsError, WrongFileError, WrongWeightsError
 from cytobench.progress import Reporter, SilentReporter
 
 _FETCHERS = {
@@ -68,7 +68,12 @@ def resolve(
     if scheme is None:
         return _local(uri, _local_path(uri, card_dir), expected, digests)
     order = Order(Deposit.of(uri, home), expected, gated, licence_url, reporter)
-    return _deposited(order, scheme, download, digests)
+    try:
+        return _deposited(order, scheme, download, digests)
+    except WrongFileError as error:
+        raise WrongWeightsError(str(error)) from error
+    except TransferError as error:
+        raise WeightsError(str(error)) from error
 
 
 def _deposited(order: Order, scheme: str, download: bool, digests: Digests) -> ResolvedWeights:

@@ -135,3 +135,23 @@ def test_breast_aspirates_become_bags_of_48_tiles(tmp_path: Path) -> None:
     examples = examples_of(data.table, data.classes, "bag")
     assert len(examples) == 10
     assert len(outer_folds(examples, data.card.split)) == 5
+
+
+def test_the_public_split_of_the_breast_aspirates_is_the_published_one(tmp_path: Path) -> None:
+    for code, last in (("B", 99), ("M", 113)):
+        (tmp_path / "fnac-2019" / code).mkdir(parents=True)
+        for number in range(1, last + 1):
+            field = Image.new("RGB", (256, 256), (number, 100, 180))
+            field.save(tmp_path / "fnac-2019" / code / f"{code} ({number}).png")
+
+    data = load("breast-cancer-fnac-public-split", tmp_path)
+
+    bags = data.table.unique("bag")
+    assert Counter(bags.select("split", "label").rows()) == {
+        ("train", "benign"): 81,
+        ("train", "malignant"): 88,
+        ("test", "benign"): 18,
+        ("test", "malignant"): 25,
+    }
+    folds = outer_folds(examples_of(data.table, data.classes, "bag"), data.card.split)
+    assert [(len(folds.train(0)), len(folds.test(0)))] == [(169, 43)]

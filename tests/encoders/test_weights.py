@@ -18,11 +18,11 @@ from typing import Any
 
 import pytest
 
-from cytobench.encoders import fetch
 from cytobench.encoders.deposit import Deposit
 from cytobench.encoders.weights import ResolvedWeights, resolve
-from cytobench.errors import WeightsError
+from cytobench.errors import TransferError, WeightsError
 from cytobench.progress import Step
+from cytobench.transfer import stream
 from tests.encoders.local_hub import LocalHub, WebFile, serve
 
 CONTENT = bytes(range(256)) * 1024
@@ -58,8 +58,8 @@ class Listener:
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalHub]:
     for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(fetch, "PAUSES", (0.0, 0.0, 0.0))
-    monkeypatch.setattr(fetch, "TIMEOUT", 5.0)
+    monkeypatch.setattr(stream, "PAUSES", (0.0, 0.0, 0.0))
+    monkeypatch.setattr(stream, "TIMEOUT", 5.0)
     with serve() as running:
         yield running
 
@@ -221,7 +221,7 @@ def test_what_cannot_be_continued_safely_starts_over(
     file.ranges, file.etag = how != "ignores ranges", "" if how == "no validator" else None
     uri = f"{server.url}/w.pth"
     with monkeypatch.context() as patch:
-        patch.setattr(fetch, "PAUSES", ())
+        patch.setattr(stream, "PAUSES", ())
         with pytest.raises(
             WeightsError, match=r"keeps breaking.*70\.0 kB of 150\.0 kB are here, run the same"
         ):
@@ -236,7 +236,7 @@ def test_a_file_that_became_shorter_starts_over(
 ) -> None:
     file = server.files["/w.pth"] = WebFile(CONTENT * 2, etag='"same"', cuts=[len(CONTENT) + 5])
     with monkeypatch.context() as patch:
-        patch.setattr(fetch, "PAUSES", ())
+        patch.setattr(stream, "PAUSES", ())
         with pytest.raises(WeightsError, match="keeps breaking"):
             _get(f"{server.url}/w.pth", home)
     file.content = CONTENT
@@ -352,9 +352,9 @@ def test_a_redirect_is_followed_but_never_from_https_to_http(server: LocalHub, h
     server.files["/old.pth"] = WebFile(b"", redirect=f"{server.other_host}/new.pth")
     server.files["/new.pth"] = WebFile(CONTENT, cuts=[9000])
     assert _get(f"{server.url}/old.pth", home).sha256 == SHA
-    handler = fetch._SafeRedirects()
-    secure = fetch.urllib.request.Request("https://host/w.pth")
-    with pytest.raises(WeightsError, match="unencrypted"):
+    handler = stream._SafeRedirects()
+    secure = stream.urllib.request.Request("https://host/w.pth")
+    with pytest.raises(TransferError, match="unencrypted"):
         handler.redirect_request(secure, None, 302, "", None, "http://host/w.pth")  # type: ignore[arg-type]
 
 
@@ -432,13 +432,13 @@ def test_writers_that_no_lock_keeps_apart_notice_each_other(
     """Some network shares grant every lock to everybody."""
     server.files["/w.pth"] = WebFile(CONTENT)
     uri = f"{server.url}/w.pth"
-    real = fetch._Transfer.run
+    real = stream._Transfer.run
 
     def with_company(self: Any) -> None:
         real(self)
-        fetch.Part(self._part.folder).restart("", 5, "")
+        stream.Part(self._part.folder).restart("", 5, "")
 
-    monkeypatch.setattr(fetch._Transfer, "run", with_company)
+    monkeypatch.setattr(stream._Transfer, "run", with_company)
     with pytest.raises(WeightsError, match="another process wrote to"):
         _get(uri, home)
     assert "w.pth" not in _left_behind(home, uri)

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from cytobench.encoders import fetch
 from cytobench.encoders.deposit import Deposit
 from cytobench.encoders.gdrive import BASE_VARIABLE
 from cytobench.encoders.weights import resolve
 from cytobench.errors import WeightsError
+from cytobench.transfer import stream
 from tests.encoders.local_hub import Drive, LocalHub, WebFile, serve
 
 CONTENT = b"iBOT teacher " * 20_000
@@ -26,7 +26,7 @@ URI = f"gdrive:{FILE_ID}"
 def drive(monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalHub]:
     for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(fetch, "PAUSES", (0.0, 0.0))
+    monkeypatch.setattr(stream, "PAUSES", (0.0, 0.0))
     with serve() as running:
         monkeypatch.setenv(BASE_VARIABLE, running.url)
         yield running

@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from cytobench.encoders import fetch
 from cytobench.encoders.deposit import Deposit
 from cytobench.encoders.weights import ResolvedWeights, resolve
 from cytobench.errors import WeightsError
+from cytobench.transfer import stream
 from tests.encoders.local_hub import LocalHub, Repo, WebFile, serve
 
 CONTENT = bytes(reversed(range(256))) * 1024
@@ -47,7 +47,7 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[LocalHub]:
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(fetch, "PAUSES", (0.0, 0.0))
+    monkeypatch.setattr(stream, "PAUSES", (0.0, 0.0))
     with serve() as running:
         monkeypatch.setenv("HF_ENDPOINT", running.url)
         files = {"README.md": b"#", "config.json": b"{}", "pytorch_model.bin": CONTENT}

@@ -14,5 +14,11 @@ DATASETS = (
         citation="CytoBench",
         url="",
         generated=True,
+        organ="none",
+        preparation="painted cells and fields",
+        group="slide (cell types), patient (breast aspirates)",
+        known_confounds="None by design: colour, light, blur and bag size are independent of the class.",
+        layout=("written by CytoBench below its home folder at first use",),
+        access="generated",
     ),
 )
