@@ -1,7 +1,7 @@
 """White blood cells of 100 patients with acute myeloid leukaemia and 100 without (Matek et al. 2019, LMU).
 
-Layout: `AML-Cytomorphology_LMU/<CODE>/<CODE>_0001.tiff` (400x400 px), 15 classes. `annotations.dat`, a file of
-its own, lies in that folder or beside it: a line an image, `<CODE>/<file> <label> <first> <second>`,
+Layout: `AML-Cytomorphology_LMU/<CODE>/<CODE>_0001.tiff` (400x400 px), 15 classes. `annotations.dat`, a file
+of its own, lies in that folder or beside it: a line an image, `<CODE>/<file> <label> <first> <second>`,
 separated by spaces; the last two are second looks at some of the cells, `nan` elsewhere. There are no patient
 ids. Licence: CC BY 3.0 as others quote it. Source: https://doi.org/10.7937/tcia.2019.36f5o9ld.
 """

@@ -11,9 +11,9 @@ from typing import Literal
 class Download:
     """One file of an official download.
 
-    `url`: where it is, without any login; `file`: the name it is kept under; `size` in bytes; `sha256` or
-    `md5`: the published digest, lower-case hex ("" where its host publishes none); `unpack`: whether it is an
-    archive.
+    `url`: where it is, without any login; `file`: the name it is kept under, perhaps in a folder; `size` in
+    bytes; `sha256` or `md5`: the published digest, lower-case hex ("" where its host publishes none);
+    `unpack`: whether it is an archive.
     """
 
     url: str
@@ -31,12 +31,15 @@ class DatasetInfo:
     `folders` are the folder names looked for below each data folder; `generated` sets are written by
     CytoBench itself; `show_images` is false where the licence forbids showing pictures; `same_smears_as`
     names data sets with other pictures of the same smears, or the same pictures under another name.
-    `counts`: published number of items a class, under the labels the reader gives; `group`: what must never
-    stand on both sides of a split, in words; `official_split`: the published one, "" where there is none;
-    `layout`: the tree the reader expects, a line each, as its official download unpacks; `files`: what
-    `cytobench data download` fetches, empty where host or licence do not permit it; `access`: how a person
-    gets it; `prepare`: `"module:function"` that makes the reader's layout of an unpacked download which is
-    not yet in it ("" where unpacking is enough).
+    `counts`: published number of items a class, under the labels the reader gives; `total`: the published
+    number of items where it is not known class by class; `counted`: the reader's column that `counts` counts,
+    and `count_options` the options under which the reader leaves none of these items out; `group`: what must
+    never stand on both sides of a split, in words; `official_split`: the published one, "" where there is
+    none; `layout`: the tree the reader expects, a line each, as its official download unpacks; `unread`:
+    patterns of files in it that the reader rightly leaves alone (masks, …), relative to the folder; `files`:
+    what `cytobench data download` fetches, empty where host or licence do not permit it; `access`: how a
+    person gets it; `prepare`: `"module:function"` that makes the reader's layout of an unpacked download
+    which is not yet in it ("" where unpacking is enough).
     """
 
     name: str
@@ -60,3 +63,18 @@ class DatasetInfo:
     files: tuple[Download, ...] = ()
     access: Literal["open", "registration", "by hand", "generated"] = "by hand"
     prepare: str = ""
+    total: int = 0
+    counted: str = "label"
+    count_options: Mapping[str, object] = field(default_factory=dict)
+    unread: tuple[str, ...] = ()
+
+    @property
+    def items(self) -> int:
+        """The published number of items, 0 where it is not known."""
+        return self.total or sum(self.counts.values())
+
+    @property
+    def download_size(self) -> int | None:
+        """The bytes of all files to fetch, None where any of them is not known."""
+        sizes = [file.size for file in self.files]
+        return None if None in sizes or not sizes else sum(size or 0 for size in sizes)
