@@ -68,7 +68,8 @@ def find_folder(root: Path, holds: Sequence[str], *, depth: int = 3) -> Path:
         inner = {folder: folders_in(folder) for folder in level}
         found = [folder for folder, subs in inner.items() if wanted & {sub.name.casefold() for sub in subs}]
         if len(found) > 1:
-            refuse(root, [f"two copies of the data lie here, {name_some(found)}: keep one of them"])
+            copies = name_some(folder.relative_to(root).as_posix() for folder in found)
+            refuse(root, [f"two copies of the data lie here, {copies}: keep one of them"])
         if found:
             return found[0]
         level, seen = [sub for subs in inner.values() for sub in subs], seen + 1
