@@ -13,7 +13,8 @@ class Download:
 
     `url`: where it is, without any login; `file`: the name it is kept under, perhaps in a folder; `size` in
     bytes; `sha256` or `md5`: the published digest, lower-case hex ("" where its host publishes none);
-    `unpack`: whether it is an archive.
+    `unpack`: whether it is an archive; `optional`: fetched only when it is named, as a larger form of the
+    same images is.
     """
 
     url: str
@@ -22,6 +23,7 @@ class Download:
     sha256: str = ""
     md5: str = ""
     unpack: bool = False
+    optional: bool = False
 
 
 @dataclass(frozen=True)
@@ -33,13 +35,14 @@ class DatasetInfo:
     names data sets with other pictures of the same smears, or the same pictures under another name.
     `counts`: published number of items a class, under the labels the reader gives; `total`: the published
     number of items where it is not known class by class; `counted`: the reader's column that `counts` counts,
-    and `count_options` the options under which the reader leaves none of these items out; `group`: what must
-    never stand on both sides of a split, in words; `official_split`: the published one, "" where there is
-    none; `layout`: the tree the reader expects, a line each, as its official download unpacks; `unread`:
-    patterns of files in it that the reader rightly leaves alone (masks, …), relative to the folder; `files`:
-    what `cytobench data download` fetches, empty where host or licence do not permit it; `access`: how a
-    person gets it; `prepare`: `"module:function"` that makes the reader's layout of an unpacked download
-    which is not yet in it ("" where unpacking is enough).
+    and `count_options` the options under which the reader leaves none of these items out; `forms`: options
+    under which it reads another form of the same set (other sizes), tried in turn where it finds none with
+    its defaults; `group`: what must never stand on both sides of a split, in words; `official_split`: the
+    published one, "" where there is none; `layout`: the tree the reader expects, a line each, as its official
+    download unpacks; `unread`: patterns of files in it that the reader rightly leaves alone (masks, …),
+    relative to the folder; `files`: what `cytobench data download` fetches, empty where host or licence do
+    not permit it; `access`: how a person gets it; `prepare`: `"module:function"` that makes the reader's
+    layout of an unpacked download which is not yet in it ("" where unpacking is enough).
     """
 
     name: str
@@ -66,6 +69,7 @@ class DatasetInfo:
     total: int = 0
     counted: str = "label"
     count_options: Mapping[str, object] = field(default_factory=dict)
+    forms: tuple[Mapping[str, object], ...] = ()
     unread: tuple[str, ...] = ()
 
     @property
