@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cytobench.datasets import DataWarning
-from cytobench.datasets.class_folders import find_folder, misnamed, repeated_names, sort_out
+from cytobench.datasets.class_listing import find_folder, misnamed, repeated_names, sort_out
 from cytobench.errors import DataError
 
 Draw = Callable[..., Path]
