@@ -95,10 +95,10 @@ def prepare(source: Path, target: Path, reporter: Reporter) -> None:
     for size, path in files.items():
         folder = target / f"bloodmnist_{size}"
         if folder.is_dir():
-            reporter.say(f"{folder} is there already; remove it to have it made again.")
+            reporter.say(f"{folder.name} is there already; remove it to have it made again.")
             continue
         _write(path, size, folder, reporter)
-        reporter.say(f"{folder} is ready.")
+        reporter.say(f"{folder.name} is ready.")
 
 
 def _npz_files(source: Path) -> dict[int, Path]:
