@@ -49,9 +49,9 @@ DATASETS = (
         },
         group="not known: 945 patients, but no ids were published, so cells of one stand on both sides",
         known_confounds=(
-            "Rare classes come from few patients (hairy cells, faggot cells, abnormal eosinophils), whose "
-            "stain tells the class. 'Not identifiable', 'other cell' and 'artefact' are no cell types. One "
-            "laboratory. The archive counts 171,375 files, the paper and this table 171,374."
+            "Rare classes may come from few patients (hairy cells, faggot cells, abnormal eosinophils), "
+            "whose stain then tells the class. 'Not identifiable', 'other cell' and 'artefact' are no cell "
+            "types. One laboratory. The archive counts 171,375 files, the paper and this table 171,374."
         ),
         layout=(
             "mll-bone-marrow/",

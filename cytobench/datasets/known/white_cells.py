@@ -151,8 +151,9 @@ DATASETS = (
         },
         group="not known: no patient or smear ids in the cropped set",
         known_confounds=(
-            "Basophils are said to come from a patient with leukaemia: their smear tells the class. Test-B "
-            "has another microscope, camera and therefore another scale, and only two of the five types."
+            "Some basophils are said to come from a patient with leukaemia: their smear tells the class. "
+            "Test-B has another microscope, camera and therefore another scale, and only two of the five "
+            "types."
         ),
         official_split=(
             "Train 10,175; Test-A 4,339 (same microscope); Test-B (another one), neutrophils and lymphocytes"
@@ -163,6 +164,7 @@ DATASETS = (
             "  TestA/Basophil/….jpg   TestA/Eosinophil/ Lymphocyte/ Monocyte/ Neutrophil/",
             "  TestB/Lymphocyte/….jpg TestB/Neutrophil/   (for the task across microscopes)",
         ),
+        unread=("TestB/*", "test-b/*", "Test-B/*", "test_b/*"),
         access="by hand",
     ),
     DatasetInfo(
@@ -199,8 +201,8 @@ DATASETS = (
         },
         group=_NO_PATIENTS,
         known_confounds=(
-            "Some classes come from few patients with one disease (hairy cells, atypical promyelocytes): "
-            "their smears' stain tells the class. One laboratory, one scanner."
+            "Some classes belong to one disease (hairy cells, atypical promyelocytes), so the stain of few "
+            "smears may tell the class. One laboratory, one scanner."
         ),
         layout=(
             "mll23/",
