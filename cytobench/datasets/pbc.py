@@ -13,7 +13,8 @@ import polars as pl
 
 from cytobench import manifest
 from cytobench.datasets import DataWarning
-from cytobench.datasets.listing import byte_twins, images_in, locate, refuse
+from cytobench.datasets.class_listing import sort_out
+from cytobench.datasets.listing import byte_twins, locate, refuse
 
 FOLDER = "PBC_dataset_normal_DIB"
 CLASSES = ("basophil", "eosinophil", "erythroblast", "ig", "lymphocyte", "monocyte", "neutrophil", "platelet")
@@ -41,10 +42,8 @@ def read(root: Path) -> pl.DataFrame:
     byte-identical files one is kept, or none when their classes differ. Raises DataError.
     """
     folder = locate(root, CLASSES, within=(FOLDER, f"{FOLDER}/{FOLDER}"))
-    missing = [name for name in CLASSES if not (folder / name).is_dir()]
-    if missing:
-        refuse(folder, [f"the class folders {', '.join(missing)} are missing: unpack the whole download"])
-    images = [(name, image) for name in CLASSES for image in images_in(folder / name)]
+    found = sort_out(folder, CLASSES).checked(folder)
+    images = [(image.label, Path(image.path)) for image in found]
     kept = _without_twins(images)
     table = pl.DataFrame(
         {

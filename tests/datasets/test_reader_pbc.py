@@ -87,6 +87,14 @@ def test_every_missing_class_folder_is_named_at_once(tmp_path: Path, draw: Calla
         pbc.read(tmp_path / pbc.FOLDER / "basophil")
 
 
+def test_what_the_download_does_not_hold_is_told(tmp_path: Path, draw: Callable[..., Path]) -> None:
+    root = plant(tmp_path, draw)
+    draw(root / pbc.FOLDER / "blast" / "X_1.jpg")
+    (root / pbc.FOLDER / "ig" / "notes.txt").write_text("by me")
+    with pytest.warns(DataWarning, match=r"blast are no class of this set .* no images: ig/notes\.txt"):
+        assert len(pbc.read(root)) == 2 * len(pbc.CLASSES)
+
+
 def test_damaged_attribute_files_are_refused_by_name(tmp_path: Path, draw: Callable[..., Path]) -> None:
     root = plant(tmp_path, draw)
     path = root / "wbcatt_attributes.csv"

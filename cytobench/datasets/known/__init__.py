@@ -6,13 +6,22 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from cytobench.datasets.info import DatasetInfo
-from cytobench.datasets.known import blood, breast, cervix, oral, synthetic
+from cytobench.datasets.known import blood, breast, cervix, effusion, marrow, oral, synthetic, white_cells
 
 DATASETS: Mapping[str, DatasetInfo] = MappingProxyType(
     {
         info.name: info
         for info in sorted(
-            (*blood.DATASETS, *breast.DATASETS, *cervix.DATASETS, *oral.DATASETS, *synthetic.DATASETS),
+            (
+                *blood.DATASETS,
+                *breast.DATASETS,
+                *cervix.DATASETS,
+                *effusion.DATASETS,
+                *marrow.DATASETS,
+                *oral.DATASETS,
+                *synthetic.DATASETS,
+                *white_cells.DATASETS,
+            ),
             key=lambda info: info.name,
         )
     }

@@ -1,0 +1,131 @@
+"""What is said about folders named by classes: everything wrong at once, nothing left out in silence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from cytobench.datasets import DataWarning
+from cytobench.datasets.class_listing import find_folder, misnamed, repeated_names, sort_out
+from cytobench.errors import DataError
+
+Draw = Callable[..., Path]
+CLASSES = ("BLA", "EOS", "LYT")
+
+
+@pytest.fixture
+def tree(tmp_path: Path, draw: Draw) -> Path:
+    root = tmp_path / "download" / "set"
+    for name in ("BLA/0001-1000/BLA_00002.jpg", "BLA/1001-1002/BLA_01001.JPG", "EOS/EOS_00001.tiff"):
+        draw(root / name)
+    draw(root / "LYT" / "LYT_00001.png")
+    return root
+
+
+def test_images_are_listed_by_class_and_path_in_any_case_of_suffix(tree: Path) -> None:
+    images = sort_out(tree, CLASSES).checked(tree)
+    assert [(image.label, image.below) for image in images] == [
+        ("BLA", "0001-1000/BLA_00002.jpg"),
+        ("BLA", "1001-1002/BLA_01001.JPG"),
+        ("EOS", "EOS_00001.tiff"),
+        ("LYT", "LYT_00001.png"),
+    ]
+    assert all(Path(image.path).is_file() and Path(image.path).is_absolute() for image in images)
+    assert images[0].name == "BLA_00002.jpg"
+
+
+@pytest.mark.filterwarnings("error")
+def test_leavings_of_operating_systems_do_not_count(tree: Path) -> None:
+    expected = sort_out(tree, CLASSES).images
+    for name in ("BLA/._BLA_00002.jpg", "EOS/Thumbs.db", "LYT/desktop.ini", "BLA/.DS_Store", ".hidden/x.jpg"):
+        (tree / name).parent.mkdir(exist_ok=True)
+        (tree / name).write_bytes(b"left behind")
+    (tree / "__MACOSX" / "BLA").mkdir(parents=True)
+    assert sort_out(tree, CLASSES).checked(tree) == expected
+
+
+def test_case_of_folder_names_does_not_count_but_two_folders_of_a_class_do(tree: Path, draw: Draw) -> None:
+    (tree / "LYT").rename(tree / "lyt")
+    image = sort_out(tree, CLASSES).checked(tree)[-1]
+    assert (image.label, Path(image.path).parent.name) == ("LYT", "lyt")
+    draw(tree / "Lyt" / "LYT_00002.png")
+    with pytest.raises(DataError, match="the class LYT has two folders, Lyt and lyt"):
+        sort_out(tree, CLASSES).checked(tree)
+
+
+def test_all_problems_are_told_at_once(tree: Path, draw: Draw) -> None:
+    (tree / "EOS").rename(tree / "Eosinophils")
+    (tree / "LYT" / "LYT_00001.png").unlink()
+    (tree / "BLA" / "BLA_00003.jpg.aspera-ckpt").write_bytes(b"")
+    (tree / "BLA" / "notes.txt").write_text("by me")
+    (tree / "BLA" / "BLA_00009.jpg").symlink_to(tree / "nowhere.jpg")
+    draw(tree / "loose.jpg")
+    with pytest.raises(DataError) as caught:
+        sort_out(tree, CLASSES).checked(tree)
+    message = str(caught.value)
+    for part in (
+        "the class folders EOS are missing (and Eosinophils are no classes: renamed?)",
+        "the class folder LYT holds no image",
+        "1 downloads are unfinished: BLA/BLA_00003.jpg.aspera-ckpt",
+        "BLA_00009.jpg leads nowhere",
+        "1 images lie in no class folder and were left out: loose.jpg",
+        "1 files are no images: BLA/notes.txt",
+    ):
+        assert part in message
+
+
+def test_what_is_only_left_out_is_told_in_one_warning(tree: Path, draw: Draw) -> None:
+    draw(tree / "extra" / "x.jpg")
+    draw(tree / "loose.jpg")
+    (tree / "BLA" / "notes.txt").write_text("by me")
+    with pytest.warns(
+        DataWarning, match=r"extra are no class.*loose\.jpg.*no images: BLA/notes\.txt"
+    ) as said:
+        images = sort_out(tree, CLASSES).checked(tree)
+    assert len(said) == 1
+    assert len(images) == 4
+
+
+def test_classes_that_may_be_missing_are_not_missed(tree: Path) -> None:
+    found = sort_out(tree, (*CLASSES, "ABE"), optional=("ABE",))
+    assert not found.problems
+    assert len(found.images) == 4
+
+
+def test_links_are_followed_but_never_in_circles(tree: Path, tmp_path: Path, draw: Draw) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    draw(elsewhere / "LYT_00007.png")
+    (tree / "LYT" / "more").symlink_to(elsewhere)
+    assert sort_out(tree, CLASSES).images[-1].below == "more/LYT_00007.png"
+    (elsewhere / "back").symlink_to(tree / "LYT")
+    with pytest.raises(DataError, match="leads back to a folder above it"):
+        sort_out(tree, CLASSES).checked(tree)
+
+
+def test_names_that_contradict_their_folder_and_copies_are_named(tree: Path, draw: Draw) -> None:
+    draw(tree / "LYT" / "BLA_00004.jpg")
+    draw(tree / "BLA" / "BLA_00002.jpg")
+    images = sort_out(tree, CLASSES).images
+    assert misnamed(images) == [
+        "1 images carry another class in their name than their folder's: LYT/BLA_00004.jpg"
+    ]
+    assert repeated_names(images) == ["1 images are there twice: BLA/BLA_00002.jpg; keep one copy"]
+
+
+def test_the_folder_with_the_classes_is_found_below(tree: Path) -> None:
+    assert find_folder(tree, CLASSES) == tree
+    assert find_folder(tree.parent, CLASSES, depth=1) == tree
+
+
+def test_no_class_folder_and_two_copies_are_said_precisely(tree: Path, tmp_path: Path, draw: Draw) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    (empty / "data.rar").write_bytes(b"")
+    with pytest.raises(DataError, match=r"no folder named BLA, EOS, LYT in it \(unpack data\.rar first\)"):
+        find_folder(empty, CLASSES)
+    for copy in ("a", "b"):
+        draw(empty / copy / "BLA" / "BLA_1.jpg")
+    with pytest.raises(DataError, match="two copies of the data lie here, a, b: keep one"):
+        find_folder(empty, CLASSES)
