@@ -118,7 +118,7 @@ def test_what_the_readmes_forbid_is_not_done() -> None:
     for name in ("cervix-lbc-abnormal", "bccd-cell-type", "herlev-2", "herlev-7"):
         assert not CARDS[name].ranked
     never = {card.dataset for card in CARDS.values() if card.pretrain == "never"}
-    assert never == {"herlev", "mendeley-lbc", "oral-cytology", "malaria-bags", "fnac-2019"}
+    assert never >= {"herlev", "mendeley-lbc", "oral-cytology", "malaria-bags", "fnac-2019"}
 
 
 def test_breast_aspirates_become_bags_of_48_tiles(tmp_path: Path) -> None:
