@@ -14,8 +14,6 @@ CRIC_HEADER = "image_id,image_filename,image_doi,cell_id,bethesda_system,nucleus
 BREAST_HEADER = (
     "patient_id,slide_number,wsi_file_stem,stain_type,study_site,diagnosis_group,yokohama_category"
 )
-    "patient_id,slide_number,wsi_file_stem,stain_type,study_site,diagnosis_group,yokohama_category"
-)
 
 
 def sipakmed_tree(root: Path, draw: Draw, *, nested: bool = True) -> None:
