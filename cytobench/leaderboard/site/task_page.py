@@ -228,7 +228,8 @@ def _levels(runs: Sequence[RunResult]) -> pl.DataFrame:
         ]
         for run in runs
     ]
-    return pl.DataFrame(rows, schema=columns, orient="row").sort(DISTANCE, nulls_last=True)
+    table = pl.DataFrame(rows, schema=columns, orient="row").sort(DISTANCE, nulls_last=True)
+    return table.select(one for one in table if one.null_count() < len(one))
 
 
 def _range(run: RunResult, name: str) -> str | None:
