@@ -187,6 +187,9 @@ class TaskCard(_Card):
     label: str = "label"
     classes: tuple[str, ...] | None = Field(default=None, min_length=2)
     exclude: tuple[str, ...] = ()
+    hierarchy: dict[str, tuple[str, ...]] | None = Field(
+        default=None, description="for each class the classes above it, the widest first"
+    )
     group: str
     accept_ungrouped: bool = False
     bag: str | None = None
@@ -235,7 +238,7 @@ class TaskCard(_Card):
             return 'bag and sub_bags belong to a task with unit = "bag"'
         if self.sealed is not None and self.pretrain != "sealed":
             return 'sealed = {…} needs pretrain = "sealed"'
-        return ""
+        return "" if self.hierarchy is None else _no_tree(self.hierarchy, self.classes)
 
     @property
     def sealing(self) -> SealedShare | SealedValues | None:
@@ -272,6 +275,8 @@ class TaskCard(_Card):
         }
         dump = self.model_dump(mode="json", exclude=drop) | {"dataset": self.dataset_name}
         dump["split"].pop("path")  # what the file says is in the digest of the folds
+        if self.hierarchy is None:  # the identity of every run of a task without one stays as it was
+            dump.pop("hierarchy")
         return dump
 
 
@@ -294,6 +299,25 @@ class ProbeCard(_Card):
             msg = f"the name '{self.name}' belongs to a probe of CytoBench: choose another"
             raise ValueError(msg)
         return self
+
+
+def _no_tree(hierarchy: dict[str, tuple[str, ...]], classes: tuple[str, ...] | None) -> str:
+    """Return why classes and what is above them are no tree, "" where they are one."""
+    parent: dict[str, tuple[str, ...]] = {}
+    for leaf, above in hierarchy.items():
+        if leaf in above or len(set(above)) != len(above):
+            return f"hierarchy: the path of '{leaf}' comes to one name twice"
+        for depth, name in enumerate(above):
+            if name in hierarchy:
+                return f"hierarchy: '{name}' stands above '{leaf}', so it cannot be a class of its own"
+            if parent.setdefault(name, above[:depth]) != above[:depth]:
+                return f"hierarchy: '{name}' stands in two places of the tree"
+    lost = sorted(set(classes or hierarchy) ^ set(hierarchy))
+    if lost:
+        return f"hierarchy and classes must name the same classes; only one of them has {', '.join(lost)}"
+    if not any(hierarchy.values()):
+        return "hierarchy: no class has another above it"
+    return ""
 
 
 class Column(_Strict):

@@ -136,6 +136,7 @@ def run(
     cytobench run -b uni -b dinov2-vits14 -t cell-type-pbc --probe retrieval --nulls --data DIR
     """
     from cytobench.cli.extras import run_extras, shots_of
+    from cytobench.cli.levels import print_levels
     from cytobench.cli.retrieved import print_retrieval
 
     where = places(home, data)
@@ -160,6 +161,7 @@ def run(
     outcomes = compare(request, reporter)
     print_outcomes(outcomes, request)
     print_retrieval(outcomes)
+    print_levels(outcomes)
     if stress or wanted:
         run_extras(request, outcomes, reporter, stress=stress, shots=wanted, shot_seeds=shot_seeds)
     if any(outcome.result for outcome in outcomes):

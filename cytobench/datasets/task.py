@@ -232,6 +232,12 @@ def _labelled(card: TaskCard, raw: pl.DataFrame, said: list[str]) -> tuple[pl.Da
         )
     dropped = set(card.exclude) | (set(present) - set(card.classes) if card.classes else set())
     classes = tuple(name for name in (card.classes or present) if name not in dropped)
+    astray = sorted(set(card.hierarchy or classes) ^ set(classes))
+    if astray:
+        raise CardError(
+            f"{_name(card)}: hierarchy must name exactly the classes of the task; astray: "
+            f"{manifest.name_some(astray)} (classes: {manifest.name_some(classes)})."
+        )
     return table.filter(pl.col("label").is_null() | ~pl.col("label").is_in(sorted(dropped))), classes
 
 

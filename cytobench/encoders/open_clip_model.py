@@ -14,7 +14,7 @@ from open_clip.transformer import VisionTransformer
 from torch import nn
 
 from cytobench.cards import BackboneCard
-from cytobench.encoders import checkpoint, random_weights
+from cytobench.encoders import checkpoint, layouts, random_weights
 from cytobench.encoders.network import Built, pool_tokens
 from cytobench.errors import EncoderError
 from cytobench.progress import Reporter
@@ -57,7 +57,8 @@ def build(card: BackboneCard, path: Path | None, reporter: Reporter) -> Built:
     if path is None:
         random_weights.fill(tower, card.seed)
     else:
-        state = checkpoint.strip_prefixes(checkpoint.tensors(checkpoint.read(path), path))
+        held = checkpoint.strip_prefixes(checkpoint.tensors(checkpoint.read(path), path))
+        state = layouts.as_open_clip(held)
         visual = {key.removeprefix(_TOWER): value for key, value in state.items() if key.startswith(_TOWER)}
         checkpoint.load_strictly(tower, visual or state, path, card.arch)
         reporter.say(f"{card.name}: image tower of {path.name}")

@@ -14,7 +14,7 @@ from timm.layers.mlp import GluMlp, Mlp, SwiGLU, SwiGLUPacked
 from torch import nn
 
 from cytobench.cards import BackboneCard
-from cytobench.encoders import checkpoint, random_weights
+from cytobench.encoders import checkpoint, layouts, random_weights
 from cytobench.encoders.network import Built, pool_tokens
 from cytobench.errors import EncoderError
 from cytobench.progress import Reporter
@@ -55,7 +55,8 @@ def build(card: BackboneCard, path: Path | None, reporter: Reporter) -> Built:
 
     Raises EncoderError for an architecture, option or pooling that does not exist, WeightsError for weights
     that do not fit. Classifier weights are dropped; checkpoints in their authors' own layout (DINOv2,
-    OpenAI's CLIP, `teacher`, `module.`, `backbone.`) are converted as timm does.
+    OpenAI's CLIP, `teacher`, `module.`, `backbone.`) are converted as timm does, those of transformers and of
+    DINOv2 in chunks by `layouts`.
     """
     model = create(card)
     if path is None:
@@ -142,7 +143,7 @@ def _check_input_size(card: BackboneCard, model: nn.Module) -> None:
 
 def _load(card: BackboneCard, model: nn.Module, path: Path, reporter: Reporter) -> None:
     held, branch = checkpoint.branch_of(checkpoint.read(path), card.branch, path)
-    state = checkpoint.strip_prefixes(checkpoint.tensors(held, path))
+    state = layouts.as_timm(checkpoint.strip_prefixes(checkpoint.tensors(held, path)))
     if branch:
         reporter.say(f"{card.name}: using the {branch} branch of {path.name}")
         state = {

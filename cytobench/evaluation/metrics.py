@@ -252,7 +252,8 @@ METRICS: Mapping[str, Callable[[Predictions], float]] = MappingProxyType(
 )
 """Every metric of a run by name; for the last three lower is better."""
 
-LOWER_IS_BETTER = frozenset({"ece", "brier", "log_loss"})
+LOWER_IS_BETTER = frozenset({"ece", "brier", "log_loss", "hierarchical_distance"})
+"""Metrics of which less is better, also those that only some tasks have."""
 
 
 def class_means(labels: Ints, values: Floats, n_classes: int) -> Floats:

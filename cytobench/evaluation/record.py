@@ -16,6 +16,7 @@ import polars as pl
 from cytobench import __version__
 from cytobench.evaluation.custom import Custom
 from cytobench.evaluation.evaluate import Evaluation, FoldRecord
+from cytobench.evaluation.hierarchy import Hierarchy
 from cytobench.evaluation.metrics import Predictions
 from cytobench.evaluation.plan import Run
 from cytobench.evaluation.recipes import primary_metric
@@ -66,7 +67,8 @@ def record_of(run: Run, evaluation: Evaluation, *, seconds: Mapping[str, float])
     groups = [examples.groups[row] for row in rows]
     table = predictions_table([examples.samples[row] for row in rows], groups, examples.classes, predictions)
     scores = _scores(run, evaluation, predictions)
-    scores["intervals"] = interval_results(with_groups(predictions, groups), scores["metrics"])
+    scored = with_groups(predictions, groups)
+    scores["intervals"] = interval_results(scored, scores["metrics"], _tree(run))
     key = run.key
     result = RunResult(
         **scores,
@@ -83,6 +85,7 @@ def record_of(run: Run, evaluation: Evaluation, *, seconds: Mapping[str, float])
         trials=key.trials,
         seed=run.seed,
         manifest_digest=key.manifest_digest,
+        hierarchy={name: list(above) for name, above in (task.card.hierarchy or {}).items()},
         sealed_digest=_digest(task.data.sealed["sample"].to_list()),
         space_id=key.space_id,
         encoder=dict(run.backbone.identity) if run.backbone.identity is not None else None,
@@ -126,6 +129,11 @@ def _attention(run: Run, evaluation: Evaluation) -> pl.DataFrame | None:
     return pl.concat(parts)
 
 
+def _tree(run: Run) -> Hierarchy | None:
+    above = run.task.card.hierarchy
+    return Hierarchy.of(run.task.examples.classes, above) if above else None
+
+
 def _digest(samples: Sequence[str]) -> str | None:
     """Return the SHA-256 of the samples set aside for pretraining, None where there are none."""
     return hashlib.sha256("\n".join(sorted(samples)).encode()).hexdigest() if samples else None
@@ -150,7 +158,7 @@ def _scores(run: Run, evaluation: Evaluation, predictions: Predictions) -> dict[
     found = {k: fold.threshold for k, fold in enumerate(evaluation.folds) if fold.threshold is not None}
     thresholds = found if len(found) == len(names) else {}
     metric = primary_metric(run.probe, run.task.card.metric)
-    scores = scores_of(predictions, metric=metric, fold_names=names, thresholds=thresholds)
+    scores = scores_of(predictions, metric=metric, fold_names=names, thresholds=thresholds, tree=_tree(run))
     values = scores.pop("fold_values")
     folds = [_fold_result(fold, value) for fold, value in zip(evaluation.folds, values, strict=True)]
     classes = list(run.task.examples.classes)

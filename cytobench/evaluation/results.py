@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model
 
 from cytobench.errors import StoreError
 from cytobench.evaluation import metrics
+from cytobench.evaluation.hierarchy import Hierarchy, tree_metrics
 from cytobench.evaluation.metrics import Predictions
 
 PROTOCOL = 1
@@ -104,7 +105,9 @@ class RunResult(_Record):
     `metrics`: those that are defined; `intervals`: of these, over groups; `reliability`: confidence against
     accuracy, the data of a reliability diagram; `ranking`: whether AUROC and average precision were averaged
     within folds or pooled; `class_scores`: metrics that are means of what single examples score, by name and
-    class (left out where there are none); `fold_spread`: standard deviation of the primary metric over folds;
+    class (left out where there are none); `hierarchy`: for each class the names above it, for tasks whose
+    classes form a tree (left out elsewhere); `fold_spread`: standard deviation of the primary metric over
+    folds;
     `trials`: budget of a search, None for fixed grids and untuned runs; `device`: where the probe was fitted;
     `precision`: what the encoder computes in; `seconds`: time per stage (`encode`: at the encoder's rate,
     only if it was used now).
@@ -124,6 +127,7 @@ class RunResult(_Record):
     ranking: Literal["within folds", "pooled over folds"]
     classes: list[ClassResult]
     class_scores: dict[str, dict[str, float]] = {}
+    hierarchy: dict[str, list[str]] = {}
     confusion: list[list[int]]
     folds: list[FoldResult]
     fold_spread: float | None
@@ -149,14 +153,20 @@ class RunResult(_Record):
 
     @model_serializer(mode="wrap")
     def _lean(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out what only some probes have: the files of the others stay as they always were."""
+        """Leave out what only some runs have: the files of the others stay as they always were."""
         fields: dict[str, Any] = dump(self)
-        return fields if self.class_scores else {k: v for k, v in fields.items() if k != "class_scores"}
+        absent = {name for name in ("class_scores", "hierarchy") if not fields[name]}
+        return {name: value for name, value in fields.items() if name not in absent}
 
     @property
     def value(self) -> float:
         """The primary metric; NaN where it is not defined on these predictions."""
         return self.metrics.get(self.metric, float("nan"))
+
+    @property
+    def tree(self) -> Hierarchy | None:
+        """The tree of the classes, None where they form none."""
+        return Hierarchy.of([one.name for one in self.classes], self.hierarchy) if self.hierarchy else None
 
     @property
     def thresholds(self) -> dict[int, float]:
@@ -220,16 +230,22 @@ def predictions_of(table: pl.DataFrame, *, pooled_ranking: bool) -> Predictions:
 
 
 def scores_of(
-    predictions: Predictions, *, metric: str, fold_names: list[str], thresholds: Mapping[int, float]
+    predictions: Predictions,
+    *,
+    metric: str,
+    fold_names: list[str],
+    thresholds: Mapping[int, float],
+    tree: Hierarchy | None = None,
 ) -> dict[str, Any]:
-    """Return everything of a result that follows from its predictions.
+    """Return everything of a result that follows from its predictions and the `tree` of its classes.
 
     The keys are fields of `RunResult`, and `fold_values` with the primary metric on each fold's rows.
     """
     values = metrics.per_fold(metric, predictions, len(fold_names))
     matrix = metrics.confusion(predictions.labels, predictions.predicted, predictions.probabilities.shape[1])
     return {
-        "metrics": metrics.all_metrics(predictions, thresholds),
+        "metrics": metrics.all_metrics(predictions, thresholds)
+        | (tree_metrics(predictions, tree) if tree else {}),
         "ranking": "pooled over folds" if predictions.pooled_ranking else "within folds",
         "confusion": matrix.tolist(),
         "fold_values": [number_or_none(value) for value in values],
@@ -281,6 +297,7 @@ def rescored(result: RunResult, table: pl.DataFrame) -> RunResult:
         metric=result.metric,
         fold_names=[fold.name for fold in result.folds],
         thresholds=result.thresholds,
+        tree=result.tree,
     )
     values = fresh.pop("fold_values")
     folds = [

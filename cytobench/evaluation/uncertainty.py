@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
 
-from cytobench.evaluation.metrics import Predictions
+from cytobench.evaluation.hierarchy import (
+    DISTANCE,
+    LEVEL_METRICS,
+    Hierarchy,
+    at_level,
+    distances_of,
+    wider_arrays,
+)
+from cytobench.evaluation.metrics import Floats, Ints, Predictions
 from cytobench.evaluation.results import IntervalResult, number_or_none, predictions_of
 from cytobench.statistics.intervals import intervals
 from cytobench.statistics.weighted import CALIBRATION_METRICS, LABEL_METRICS, RANKING_METRICS, Scored
@@ -35,10 +44,18 @@ def with_groups(predictions: Predictions, groups: list[str]) -> Scored:
     )
 
 
-def interval_results(scored: Scored, metrics: Mapping[str, float]) -> dict[str, IntervalResult]:
-    """Return the interval of every metric of a run that has one."""
+def interval_results(
+    scored: Scored, metrics: Mapping[str, float], tree: Hierarchy | None = None
+) -> dict[str, IntervalResult]:
+    """Return the interval of every metric of a run that has one; `tree`: of its classes, if they form one."""
     names = [name for name in (*MEASURED, *scored.scores) if name in metrics]
     found = intervals(names, scored)
+    if tree is not None:
+        found |= {
+            name: intervals([plain], seen)[plain]
+            for name, (plain, seen) in tree_views(scored, tree).items()
+            if name in metrics
+        }
     return {
         name: IntervalResult(
             low=number_or_none(one.low),
@@ -49,3 +66,22 @@ def interval_results(scored: Scored, metrics: Mapping[str, float]) -> dict[str, 
         )
         for name, one in found.items()
     }
+
+
+def tree_views(scored: Scored, tree: Hierarchy) -> dict[str, tuple[str, Scored]]:
+    """Return every metric of a tree of classes as a plain metric of the same rows seen otherwise, by name.
+
+    At a wider level these are the rows with that level's labels and summed probabilities; the distance is a
+    score of single rows that all count alike, as if they were of one class.
+    """
+    found: dict[str, tuple[str, Scored]] = {}
+    for level in tree.wider_levels:
+        seen = _relabelled(scored, *wider_arrays(scored.labels, scored.probabilities, tree, level))
+        found |= {at_level(name, level): (name, seen) for name in LEVEL_METRICS}
+    alike = _relabelled(scored, np.zeros_like(scored.labels), np.ones((len(scored.labels), 1)))
+    rows = distances_of(scored.labels, scored.probabilities, tree)
+    return found | {DISTANCE: (DISTANCE, replace(alike, scores={DISTANCE: rows}))}
+
+
+def _relabelled(scored: Scored, labels: Ints, probabilities: Floats) -> Scored:
+    return replace(scored, labels=labels, probabilities=probabilities, scores={})

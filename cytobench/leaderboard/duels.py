@@ -11,12 +11,13 @@ from typing import Any
 
 from cytobench.cards import TaskCard
 from cytobench.errors import UsageError
+from cytobench.evaluation.hierarchy import DISTANCE, Hierarchy, tree_names
 from cytobench.evaluation.ledger import load_predictions
 from cytobench.evaluation.metrics import LOWER_IS_BETTER, title_of
 from cytobench.evaluation.recipes import OWN_METRIC, primary_metric
 from cytobench.evaluation.results import PROTOCOL, RunResult
 from cytobench.evaluation.retrieval import METRICS as RETRIEVAL_METRICS
-from cytobench.evaluation.uncertainty import MEASURED, scored_of
+from cytobench.evaluation.uncertainty import MEASURED, scored_of, tree_views
 from cytobench.leaderboard.collect import StoredRuns
 from cytobench.statistics.intervals import influence, standard_error
 from cytobench.statistics.paired import Comparison, compare, holm
@@ -77,7 +78,8 @@ def duels(
 
     Raises UsageError for an unknown metric, and when no pair has such runs, with the command that makes them.
     """
-    known = (*MEASURED, *RETRIEVAL_METRICS)
+    above = task.hierarchy
+    known = (*MEASURED, *RETRIEVAL_METRICS, *(tree_names(Hierarchy.of(tuple(above), above)) if above else ()))
     if metric is not None and metric not in known:
         raise UsageError(f"There is no metric '{metric}'; there are {', '.join(known)}.")
     mine = [
@@ -123,25 +125,29 @@ def _alike(run: RunResult) -> tuple[object, ...]:
 
 
 def _duel(a: RunResult, b: RunResult, metric: str, stored: StoredRuns, home: Path) -> Duel:
-    one, other = (
-        scored_of(
-            load_predictions(home, run.task, run.backbone, run.probe, run.run_id).sort("sample"),
-            pooled_ranking=run.ranking == "pooled over folds",
-        )
-        for run in (a, b)
-    )
-    found = compare(metric, one, other)
-    spreads = (_spread(run, metric, stored, scored) for run, scored in ((a, one), (b, other)))
+    (name, one), (_, other) = (_seen(run, metric, home) for run in (a, b))
+    found = compare(name, one, other)
+    if metric == DISTANCE:  # rows that score more are worse
+        found = replace(found, better=found.worse, worse=found.better)
+    errors = (float(standard_error(influence(name, scored))) for scored in (one, other))
+    spreads = (_spread(run, metric, stored, error) for run, error in zip((a, b), errors, strict=True))
     values = a.metrics[metric], b.metrics[metric]
     return Duel(a.backbone, b.backbone, a.probe, a.tuned, metric, *values, found, found.p, 1, *spreads)
 
 
-def _spread(run: RunResult, metric: str, stored: StoredRuns, scored: Scored) -> Spread:
+def _seen(run: RunResult, metric: str, home: Path) -> tuple[str, Scored]:
+    """Return a run's rows, and under which name they have the metric; one of a tree sees them otherwise."""
+    table = load_predictions(home, run.task, run.backbone, run.probe, run.run_id).sort("sample")
+    scored = scored_of(table, pooled_ranking=run.ranking == "pooled over folds")
+    views = tree_views(scored, run.tree) if run.tree else {}
+    return views.get(metric, (metric, scored))
+
+
+def _spread(run: RunResult, metric: str, stored: StoredRuns, sampling: float) -> Spread:
     """Return the spread of a run's score by source; other seeds count where they are stored."""
     kin = {
         one.seed: one for one in reversed(stored.runs) if _but_for_the_seed(one) == _but_for_the_seed(run)
     } | {run.seed: run}
-    sampling = float(standard_error(influence(metric, scored)))
     folds = [[f.value if f.value is not None else float("nan") for f in one.folds] for one in kin.values()]
     by_seed = folds if metric == run.metric else []
     return spread_by_source(by_seed, [one.metrics[metric] for one in kin.values()], sampling)

@@ -20,7 +20,12 @@ RESAMPLES = 2_000
 MANY_GROUPS, FEW_GROUPS = 40, 10
 """From so many groups on the cluster bootstrap is used; below so few there is neither interval nor test."""
 _FEW_OF_A_CLASS = 3
-_RANGES = {"cohen_kappa": (-1.0, 1.0), "log_loss": (0.0, np.inf), "brier": (0.0, 2.0)}
+_RANGES = {
+    "cohen_kappa": (-1.0, 1.0),
+    "log_loss": (0.0, np.inf),
+    "brier": (0.0, 2.0),
+    "hierarchical_distance": (0.0, np.inf),
+}
 
 
 @dataclass(frozen=True)

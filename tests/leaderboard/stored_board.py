@@ -10,6 +10,7 @@ import numpy as np
 
 from cytobench.cards import BackboneCard, Column, LeaderboardCard, TaskCard
 from cytobench.evaluation import ledger
+from cytobench.evaluation.hierarchy import Hierarchy
 from cytobench.evaluation.metrics import Predictions
 from cytobench.evaluation.results import (
     PROTOCOL,
@@ -101,6 +102,11 @@ def cards(tasks: tuple[str, ...], backbones: tuple[str, ...]) -> Cards:
     return Cards(board, {name: backbone(name) for name in backbones}, {name: task(name) for name in tasks})
 
 
+def tree_of(card: TaskCard) -> Hierarchy | None:
+    """Return the tree of a card's classes, None where it has none."""
+    return Hierarchy.of(CLASSES, card.hierarchy) if card.hierarchy else None
+
+
 def store(home: Path, card: TaskCard, name: str, skill: float, probe: str, *, tuned: bool) -> RunResult:
     """Store a run whose predictions are right with probability `skill`."""
     n = GROUPS * EACH
@@ -111,7 +117,7 @@ def store(home: Path, card: TaskCard, name: str, skill: float, probe: str, *, tu
     group = np.arange(n) // EACH
     predictions = Predictions(labels, odds / odds.sum(1, keepdims=True), group % FOLDS)
     names = [str(k) for k in range(FOLDS)]
-    scores = scores_of(predictions, metric=card.metric, fold_names=names, thresholds={})
+    scores = scores_of(predictions, metric=card.metric, fold_names=names, thresholds={}, tree=tree_of(card))
     values = scores.pop("fold_values")
     folds = [
         FoldResult(name=k, n_train=n, n_test=n, params={}, value=v, threshold=None, diagnostics={})
@@ -127,6 +133,7 @@ def store(home: Path, card: TaskCard, name: str, skill: float, probe: str, *, tu
         tuned=tuned,
         metric=card.metric,
         classes=class_results(scores["confusion"], list(CLASSES)),
+        hierarchy={one: list(above) for one, above in (card.hierarchy or {}).items()},
         folds=folds,
         n_groups=GROUPS,
         unit="cell",

@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 
 from cytobench.cards import TaskCard
+from cytobench.evaluation.hierarchy import DISTANCE, tree_names
 from cytobench.evaluation.metrics import title_of
 from cytobench.evaluation.results import RunResult
 from cytobench.leaderboard.rows import Row, tidy
@@ -71,6 +72,7 @@ def add_task(board: Board, task: str, bundle: Bundle) -> None:
             "main_words": probe_of(board.main[task]),
             "matrices": [_matrix(run, row) for run, row in zip(runs, main, strict=False) if run.confusion],
             "calibration": plain_table(_calibration(runs)),
+            "levels": plain_table(_levels(runs)) if any(run.hierarchy for run in runs) else None,
             "gallery": board.galleries.get(task, Gallery({}, "No examples were asked for.")),
         },
     )
@@ -210,3 +212,28 @@ def _calibration(runs: Sequence[RunResult]) -> pl.DataFrame:
     rows = [[run.backbone, *(run.metrics.get(name) for name in names)] for run in runs]
     schema = {"backbone": pl.String} | dict.fromkeys(names, pl.Float64)
     return pl.DataFrame(rows, schema=schema, orient="row")
+
+
+def _levels(runs: Sequence[RunResult]) -> pl.DataFrame:
+    """Return what runs score at the wider levels of a tree of classes, and their distance, the best first."""
+    tree = next(run.tree for run in runs if run.tree is not None)
+    columns: dict[str, pl.DataType | type[pl.DataType]] = {"backbone": pl.String}
+    for name in tree_names(tree):
+        columns |= {name: pl.Float64}
+        columns |= {f"{name} 95 %": pl.String}
+    rows = [
+        [
+            run.backbone,
+            *(one for name in tree_names(tree) for one in (run.metrics.get(name), _range(run, name))),
+        ]
+        for run in runs
+    ]
+    table = pl.DataFrame(rows, schema=columns, orient="row").sort(DISTANCE, nulls_last=True)
+    return table.select(one for one in table if one.null_count() < len(one))
+
+
+def _range(run: RunResult, name: str) -> str | None:
+    found = run.intervals.get(name)
+    if found is None or found.low is None or found.high is None:
+        return None
+    return f"{found.low:.3f} to {found.high:.3f}"

@@ -1,0 +1,67 @@
+"""Cells of conventional Pap smears, 4 classes, with an official train and test part (APACC, 2024).
+
+Layout: `train/<class>/` and `test/<class>/` with one image a cell, classes healthy, unhealthy, rubbish and
+bothcells, in any case and below any folder. That a folder whose name begins with train or test stands above
+the class folders could not be checked against the archive, nor could what the names of cells say of their
+smear: the option `smear` takes it from them where a user knows. Source: https://osf.io/fp2xe/.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+
+from cytobench import manifest
+from cytobench.datasets.class_folders import Labelled, id_pattern, ids_of, labelled_images, plain
+from cytobench.datasets.listing import refuse
+
+CLASSES = ("healthy", "unhealthy", "rubbish", "bothcells")
+
+
+def read(root: Path, *, smear: str = "") -> pl.DataFrame:
+    """Return the manifest: a row a cell, `label` = `cell_state`, with the official `split`.
+
+    smear: a regular expression whose one group is the smear's id in a file's name; it fills the column
+    `smear`, which is empty without it. Raises DataError that names all problems: classes without images,
+    folders that are no class, cells that stand below neither train nor test, parts without cells.
+    """
+    pattern = id_pattern(smear, "apacc", "smear")
+    problems: list[str] = []
+    found = labelled_images(root, {name: name for name in CLASSES}, problems)
+    splits = [_split(one) for one in found]
+    astray = [
+        one.image.relative_to(root).as_posix() for one, split in zip(found, splits, strict=True) if not split
+    ]
+    if astray:
+        problems.append(
+            f"{len(astray)} cells stand below no folder named train or test, as {astray[0]}: keep the "
+            "download's own folders"
+        )
+    problems += [
+        f"the part {part} has no cells: finish the download"
+        for part in ("train", "test")
+        if found and not astray and part not in splits
+    ]
+    smears = ids_of(found, pattern, "smear", problems)
+    if problems or not found:
+        refuse(root, problems or ["no image in it"])
+    columns = {
+        "sample": [one.image.relative_to(root).as_posix() for one in found],
+        "image": [str(one.image.absolute()) for one in found],
+        "label": [one.label for one in found],
+        "cell_state": [one.label for one in found],
+        "split": splits,
+        "smear": smears,
+    }
+    return manifest.conform(pl.DataFrame(columns, schema=dict.fromkeys(columns, pl.String)))
+
+
+def _split(one: Labelled) -> str | None:
+    """Return train or test from the folders above a class folder, the innermost first."""
+    for name in reversed(one.above):
+        part = plain(name)
+        for split in ("train", "test"):
+            if part.startswith(split) or part.endswith(split):
+                return split
+    return None

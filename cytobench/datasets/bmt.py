@@ -1,0 +1,49 @@
+"""ThinPrep cervical cytology fields, 3 classes (Brown Multicellular ThinPrep, Welch et al. 2024).
+
+Layout: one folder a class, NIL, LSIL and HSIL, in any case and below any folder, with one image a field. The
+set lies behind a login: that its folders are named by these codes follows from its paper and could not be
+checked, nor could whether the names of fields tell the patient: the option `patient` takes it from them where
+a user knows. Source: https://www.synapse.org/Synapse:syn55262661.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+
+from cytobench import manifest
+from cytobench.datasets.class_folders import id_pattern, ids_of, labelled_images
+from cytobench.datasets.listing import refuse
+
+CLASSES = ("NIL", "LSIL", "HSIL")
+_FOLDERS = {"nil": "NIL", "nilm": "NIL", "negative": "NIL", "lsil": "LSIL", "hsil": "HSIL"}
+
+
+def read(root: Path, *, patient: str = "") -> pl.DataFrame:
+    """Return the manifest: a row a field, `label` = `diagnosis`, `field` = class and name.
+
+    patient: a regular expression whose one group is the patient's id in a file's name; it fills the column
+    `patient`, which is empty without it. Raises DataError that names all problems: classes without images,
+    folders that are no class, fields of one name in one class.
+    """
+    pattern = id_pattern(patient, "bmt", "patient")
+    problems: list[str] = []
+    found = labelled_images(root, _FOLDERS, problems)
+    fields = [f"{one.label}_{one.image.stem}" for one in found]
+    twice = sorted({name for name in fields if fields.count(name) > 1})
+    if twice:
+        problems.append(f"fields of one name in one class: {manifest.name_some(twice)}")
+    patients = ids_of(found, pattern, "patient", problems)
+    if problems or not found:
+        refuse(root, problems or ["no image in it"])
+    columns = {
+        "sample": [one.image.relative_to(root).as_posix() for one in found],
+        "image": [str(one.image.absolute()) for one in found],
+        "label": [one.label for one in found],
+        "diagnosis": [one.label for one in found],
+        "field": fields,
+        "bag": fields,
+        "patient": patients,
+    }
+    return manifest.conform(pl.DataFrame(columns, schema=dict.fromkeys(columns, pl.String)))
