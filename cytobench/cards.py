@@ -35,10 +35,11 @@ class View(_Strict):
     """How an instance is cut out of its image; part of the instance's identity.
 
     `window`: a square of fixed `size` centred on the box; `box`: the box (or the whole image) padded to a
-    square; `tile`: a grid of squares of `size` every `stride` with at least `min_tissue` foreground.
+    square; `tile`: a grid of squares of `size` every `stride` with at least `min_tissue` foreground;
+    `precomputed`: nothing is cut, another tool has stored the features of this place of a slide.
     """
 
-    kind: Literal["window", "box", "tile"]
+    kind: Literal["window", "box", "tile", "precomputed"]
     size: float | None = Field(default=None, gt=0)
     unit: Literal["px", "um"] = "px"
     stride: float | None = Field(default=None, gt=0)
@@ -94,12 +95,26 @@ class SubBags(_Strict):
 
 
 class DataSource(_Strict):
-    """A user's own images: class folders, or a CSV, TSV or Parquet table; `path` is relative to the card."""
+    """A user's own data: class folders, a table of images, or a folder with a file of features a slide.
 
-    format: Literal["folder", "table"]
+    `path` is relative to the card; `labels`: the table of the slides (for `format = "features"` only), also
+    relative to the card.
+    """
+
+    format: Literal["folder", "table", "features"]
     path: str
     columns: dict[str, str] = Field(default_factory=dict)
     outside: bool = False
+    labels: str = ""
+
+    @model_validator(mode="after")
+    def _labels_given(self) -> DataSource:
+        if (self.format == "features") != bool(self.labels):
+            msg = (
+                'a dataset with format = "features" needs labels = "<table of the slides>", and only that one'
+            )
+            raise ValueError(msg)
+        return self
 
 
 class _Card(_Strict):
@@ -112,7 +127,7 @@ class _Card(_Strict):
 class BackboneCard(_Card):
     """A frozen encoder: where its weights are, how it is built and fed, what it was trained on."""
 
-    loader: str = Field(pattern=r"^(timm|open_clip|ibot|handcrafted|null|[\w.]+:[\w.]+)$")
+    loader: str = Field(pattern=r"^(timm|open_clip|ibot|handcrafted|null|precomputed|[\w.]+:[\w.]+)$")
     arch: str = ""
     arch_options: dict[str, Any] = Field(default_factory=dict)
     weights: str
@@ -197,7 +212,14 @@ class TaskCard(_Card):
     @model_validator(mode="before")
     @classmethod
     def _probes_of_unit(cls, raw: Any) -> Any:
-        if isinstance(raw, dict) and raw.get("unit") == "bag" and "probes" not in raw:
+        if not isinstance(raw, dict):
+            return raw
+        source = raw.get("dataset")
+        form = source.get("format") if isinstance(source, dict) else getattr(source, "format", "")
+        if form == "features":  # slides as bags of what another tool has seen: there are no pictures
+            slides = {"unit": "bag", "bag": "slide", "view": {"kind": "precomputed"}, "show_images": False}
+            raw = slides | raw
+        if raw.get("unit") == "bag" and "probes" not in raw:
             return raw | {"probes": ("abmil", "mean-linear", "max-linear")}
         return raw
 
@@ -220,7 +242,18 @@ class TaskCard(_Card):
             return 'bag and sub_bags belong to a task with unit = "bag"'
         if self.sealed is not None and self.pretrain != "sealed":
             return 'sealed = {…} needs pretrain = "sealed"'
+        if (self.view.kind == "precomputed") != self.precomputed:
+            return (
+                'a view of kind "precomputed" is that of dataset = { format = "features", … }, and no other'
+            )
+        if self.precomputed and (self.unit != "bag" or self.show_images):
+            return 'dataset = { format = "features", … } has bags (unit = "bag") and no pictures to show'
         return ""
+
+    @property
+    def precomputed(self) -> bool:
+        """Whether the task has no images, only places of slides whose features another tool computed."""
+        return isinstance(self.dataset, DataSource) and self.dataset.format == "features"
 
     @property
     def sealing(self) -> SealedShare | SealedValues | None:

@@ -31,8 +31,8 @@ def read(root: Path, *, columns: Mapping[str, str] | None = None, outside: bool 
     names the row. Separators and a byte-order mark are recognised. Raises DataError (CardError for a bad
     mapping) that lists all problems by row, counted from the header as row 1.
     """
-    raw = _load(root)
-    table = _renamed(raw, columns or {}, root)
+    raw = load(root)
+    table = renamed(raw, columns or {}, root)
     if "image" not in table.columns:
         found = ", ".join(raw.columns)
         raise DataError(
@@ -73,8 +73,11 @@ def _mpp(table: pl.DataFrame, problems: list[str]) -> list[float | None]:
     return values
 
 
-def _load(path: Path) -> pl.DataFrame:
-    """Read the file with every column as text, empty text as null."""
+def load(path: Path) -> pl.DataFrame:
+    """Return the table in a CSV, TSV or Parquet file, every column as text, empty text as null.
+
+    Raises MissingDataError, or DataError where the file cannot be read.
+    """
     if not path.is_file():
         raise MissingDataError(f"The table {path} does not exist: correct dataset.path in the card.")
     try:
@@ -111,8 +114,8 @@ def _load_text(path: Path) -> pl.DataFrame:
     return table.rename({name: name.strip() for name in table.columns})
 
 
-def _renamed(table: pl.DataFrame, columns: Mapping[str, str], path: Path) -> pl.DataFrame:
-    """Add each mapped column under its manifest name; the table's own name stays as well."""
+def renamed(table: pl.DataFrame, columns: Mapping[str, str], path: Path) -> pl.DataFrame:
+    """Return `table` with each mapped column under its manifest name too; raises CardError."""
     unknown = sorted(set(columns) - _KNOWN)
     if unknown:
         raise CardError(

@@ -10,6 +10,13 @@ from cytobench.errors import UsageError, name_some
 
 def refuse_hidden(cards: Iterable[TaskCard]) -> None:
     """Raise UsageError when the licence of one of these tasks' images forbids showing them."""
+    cards = list(cards)
+    blind = sorted({card.name for card in cards if card.precomputed})
+    if blind:
+        raise UsageError(
+            f"{name_some(blind)} has features that another tool computed and no pictures to show; tables and "
+            "numbers can still be printed."
+        )
     hidden = sorted({card.name for card in cards if not card.show_images})
     if hidden:
         raise UsageError(
