@@ -11,6 +11,7 @@ import typer
 
 from cytobench.cli import (
     attend,
+    bundle,
     cache,
     catalogue,
     compare,
@@ -54,6 +55,7 @@ app.command(rich_help_panel="Train a backbone")(pretrain.views)
 app.command("list", rich_help_panel="Look around")(catalogue.list_)
 app.command(rich_help_panel="Look around")(catalogue.show)
 app.add_typer(cache.app, name="cache", rich_help_panel="Look around")
+app.add_typer(bundle.app, name="bundle", rich_help_panel="Exchange")
 
 
 def _version(asked: bool) -> None:

@@ -132,11 +132,12 @@ def take_in(
             step.advance(1, slide)
     if problems:
         raise DataError(
-            f"{card.name} does not fit the task's slides: {'; '.join(problems)}. Encoders are compared on the "
+            f"{card.name} does not fit the task's slides: {'; '.join(problems)}. Encoders are compared on "
+            "the "
             "same tiles: compute these again from the same coordinates."
         )
     if more:
-        reporter.warn(f"{card.name} has more tiles than the task in {more} slides; only the task's are used.")
+        reporter.warn(f"{card.name} has further tiles in {more} slides; only the task's are used.")
 
 
 def _wrong_shape(slide: str, file: SlideFile, space: Space) -> list[str]:

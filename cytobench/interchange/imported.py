@@ -1,0 +1,232 @@
+"""Results of other labs beside one's own: where they lie, and under which names they are shown.
+
+A run of the lab `north` of the backbone `uni` is stored as the backbone `uni@north`, in the ledger like any
+other, so that tables and comparisons treat it as one more competitor. Cards of other labs lie as JSON under
+`<home>/imported`; a foreign backbone has neither weights nor code here and cannot be run.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from cytobench.cards import BackboneCard, LeaderboardCard, TaskCard, parse_card
+from cytobench.errors import CytoBenchError, DataError, StoreError
+from cytobench.evaluation.ledger import find_run, folder_name, save_run, stored_runs
+from cytobench.evaluation.plan import TaskPlan
+from cytobench.evaluation.results import RunRecord, RunResult
+from cytobench.interchange.bundle import coded
+from cytobench.interchange.bundle_check import Bundle, Decode, ForeignRun, differences
+from cytobench.interchange.bundle_export import ELSEWHERE, backbone_dump, task_dump
+from cytobench.leaderboard.collect import is_null
+from cytobench.registry import Registry
+
+CardT = TypeVar("CardT", BackboneCard, TaskCard, LeaderboardCard)
+Replan = Callable[[TaskCard, RunResult], TaskPlan | None]
+"""Reads one's own data of a task as a run saw them; None where they are not here."""
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What became of a bundle: runs that are new, and that were here; tasks that only the other lab has."""
+
+    new: int
+    known: int
+    foreign: tuple[str, ...]
+    unchecked: tuple[str, ...]
+
+
+def name_at(backbone: str, lab: str) -> str:
+    """Return the name under which a backbone's runs of another lab are stored."""
+    return f"{backbone}@{lab}"
+
+
+def folder(home: Path) -> Path:
+    """Return where cards of other labs lie."""
+    return home / "imported"
+
+
+def with_imported(registry: Registry, home: Path) -> Registry:
+    """Return the registry with what was imported under `home`; own cards keep their names."""
+    backbones = _cards(home, BackboneCard, "backbones") | dict(registry.backbones)
+    tasks = _cards(home, TaskCard, "tasks") | dict(registry.tasks)
+    boards = _cards(home, LeaderboardCard, "leaderboards") | dict(registry.leaderboards)
+    return replace(
+        registry,
+        backbones=MappingProxyType(dict(sorted(backbones.items()))),
+        tasks=MappingProxyType(dict(sorted(tasks.items()))),
+        leaderboards=MappingProxyType(dict(sorted(boards.items()))),
+    )
+
+
+def labs(home: Path) -> dict[str, tuple[str, str]]:
+    """Return the imported backbones under `home` by name: the backbone as its lab calls it, and the lab."""
+    found = {}
+    for name, card in _cards(home, BackboneCard, "backbones").items():
+        lab = card.origin.removeprefix("lab ")
+        found[name] = (name.removesuffix(f"@{lab}"), lab)
+    return found
+
+
+def decoder(home: Path, salt: str | None) -> Decode | None:
+    """Return what turns coded names into plain ones, by one's own folds with the same digest."""
+    if salt is None:
+        return None
+
+    def decode(split_digest: str, table: pl.DataFrame) -> pl.DataFrame:
+        own = next((home / "results").glob(f"*/folds-{split_digest[:16]}.parquet"), None)
+        if own is None:
+            raise DataError("names of samples are coded, and no run of ours has these folds to decode them")
+        mine = pl.read_parquet(own)
+        for name in ("sample", "group"):
+            plain = {coded(salt, one): one for one in mine[name]}
+            if not set(table[name]) <= set(plain):
+                raise DataError("names of samples are coded with another salt, or are not those of our folds")
+            table = table.with_columns(pl.Series(name, [plain[one] for one in table[name]]))
+        return table
+
+    return decode
+
+
+def against_own(
+    bundle: Bundle, registry: Registry, home: Path, replan: Replan
+) -> tuple[list[str], list[str]]:
+    """Compare a bundle with one's own tasks: (what differs, the tasks that could not be compared).
+
+    Own data count where they are at hand, else own runs on the task.
+    """
+    problems: list[str] = []
+    unchecked: list[str] = []
+    own_names = set(labs(home))
+    for name, card in bundle.tasks.items():
+        own = registry.tasks.get(name)
+        if own is None or _is_foreign(registry, name):
+            continue
+        if own.semantics() != card.semantics():
+            other = differences(card.semantics(), own.semantics())
+            problems.append(f"the task {name} is not ours: {'; '.join(other[:3])}")
+            continue
+        runs = [run for run in bundle.runs if run.result.task == name]
+        said = [_against_task(run, own, home, own_names, replan) for run in runs]
+        problems += dict.fromkeys(one for one in said if one)
+        if None in said:
+            unchecked.append(name)
+    return problems, unchecked
+
+
+def keep(
+    bundle: Bundle, registry: Registry, home: Path, *, replace_old: bool, unchecked: Sequence[str]
+) -> Imported:
+    """Store a sound bundle's runs and cards; raises DataError when the lab sent another version before."""
+    lab = bundle.manifest.lab
+    fresh, known = [], 0
+    for run in bundle.runs:
+        one = run.result
+        name = name_at(one.backbone, lab)
+        before = find_run(home, one.task, name, one.probe, one.run_id)
+        if before is not None and not replace_old:
+            if differences(before.result.metrics, one.metrics) or not before.predictions.equals(
+                run.predictions
+            ):
+                raise DataError(
+                    f"{lab} has sent other numbers for the run {one.run_id[:12]} ({one.backbone} on {one.task}) "
+                    "before: ask which are right, then import with --replace."
+                )
+            known += 1
+            continue
+        fresh.append((run, name))
+    foreign = [name for name in bundle.tasks if name not in registry.tasks]
+    for name in foreign:
+        _write(home, "tasks", name, task_dump(bundle.tasks[name]), lab)
+    for name, board in bundle.boards.items():
+        if name not in registry.leaderboards:
+            _write(home, "leaderboards", name, board.model_dump(mode="json"), lab)
+    for name, card in bundle.backbones.items():
+        _write(home, "backbones", name_at(name, lab), _powerless(card, lab), lab)
+    for run, name in fresh:
+        save_run(home, RunRecord(run.result.model_copy(update={"backbone": name}), run.predictions))
+    theirs = sorted(name for name in bundle.tasks if _is_foreign(registry, name))
+    return Imported(len(fresh), known, tuple(theirs), tuple(unchecked))
+
+
+def _is_foreign(registry: Registry, task: str) -> bool:
+    return task not in registry.tasks or registry.tasks[task].origin.startswith("lab ")
+
+
+def _against_task(
+    run: ForeignRun, own: TaskCard, home: Path, imported: set[str], replan: Replan
+) -> str | None:
+    """Return what differs ("" for nothing), or None where there is nothing of our own to compare with."""
+    one = run.result
+    plan = replan(own, one)
+    if plan is not None:
+        rows = plan.folds.fold >= 0
+        labels = [plan.examples.classes[code] for code in plan.examples.labels[rows]]
+        truth = pl.DataFrame({"sample": _taken(plan.examples.samples, rows), "label": labels})
+        return _said(one, plan.manifest_digest, plan.folds.digest, truth, run.predictions, "our data")
+    for place in stored_runs(home, own.name):
+        mine = find_run(home, own.name, place.parent.parent.name, place.parent.name, place.name)
+        if mine is None or mine.result.backbone in imported or mine.result.seed != one.seed:
+            continue
+        if (mine.result.split.kind, mine.result.split.folds) != (one.split.kind, one.split.folds):
+            continue
+        digests = mine.result.manifest_digest, mine.result.split.digest
+        return _said(one, *digests, mine.predictions, run.predictions, "our own runs")
+    return None
+
+
+def _taken(names: Sequence[str], rows: npt.NDArray[np.bool_]) -> list[str]:
+    return [name for name, taken in zip(names, rows, strict=True) if taken]
+
+
+def _said(
+    one: RunResult, manifest: str, split: str, truth: pl.DataFrame, theirs: pl.DataFrame, what: str
+) -> str:
+    if one.manifest_digest != manifest:
+        return (
+            f"on {one.task} its rows are not those of {what}: another version of the data, or of the labels"
+        )
+    if one.split.digest != split:
+        return f"on {one.task} its folds are not those of {what}"
+    mine = truth.select("sample", "label").sort("sample")
+    if not mine.equals(theirs.select("sample", "label").sort("sample")):
+        return f"on {one.task} its labels are not those of {what}"
+    return ""
+
+
+def _powerless(card: BackboneCard, lab: str) -> dict[str, object]:
+    """Return the card of a backbone that is only known by results: no weights to fetch, no code to import."""
+    kept = backbone_dump(card) | {"name": name_at(card.name, lab), "loader": "precomputed", "sha256": ""}
+    return kept | {"dim": max(card.dim, 1), "weights": "random" if is_null(card) else ELSEWHERE}
+
+
+def _write(home: Path, kind: str, name: str, dump: Mapping[str, object], lab: str) -> None:
+    path = folder(home) / kind / f"{folder_name(name)}.json"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
+        temporary.write_text(json.dumps({"lab": lab, "card": dump}, indent=1, ensure_ascii=False), "utf-8")
+        temporary.replace(path)
+    except OSError as error:
+        raise StoreError(f"{path} cannot be written ({error.strerror}); free some space.") from error
+
+
+def _cards(home: Path, model: type[CardT], kind: str) -> dict[str, CardT]:
+    found = {}
+    for path in sorted((folder(home) / kind).glob("[!.]*.json")):
+        try:
+            raw = json.loads(path.read_bytes())
+            card = parse_card(model, raw["card"], source=None, origin=f"lab {raw['lab']}")
+        except (OSError, ValueError, KeyError, TypeError, CytoBenchError):
+            continue  # written by another version: its runs are shown no more, nothing else is lost
+        found[card.name] = card
+    return found
