@@ -24,6 +24,7 @@ app = typer.Typer(
     help="Exchange results with other labs: everything is computed again on arrival.", no_args_is_help=True
 )
 
+_FEW = 5
 SaltOption = Annotated[
     str | None,
     typer.Option(
@@ -177,7 +178,10 @@ def _said(path: Path, bundle: Bundle, new: int, known: int) -> str:
 
 def _refuse(path: Path, problems: list[str]) -> None:
     if problems:
-        raise DataError(f"{path} is refused, nothing of it was kept: {'; '.join(problems)}.")
+        some = "; ".join(problems[:_FEW])
+        more = f"; and {len(problems) - _FEW} more (`cytobench bundle show` lists all)"
+        more = more if len(problems) > _FEW else ""
+        raise DataError(f"{path} is refused, nothing of it was kept: {some}{more}.")
 
 
 def _lab(name: str) -> str:

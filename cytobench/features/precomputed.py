@@ -133,8 +133,7 @@ def take_in(
     if problems:
         raise DataError(
             f"{card.name} does not fit the task's slides: {'; '.join(problems)}. Encoders are compared on "
-            "the "
-            "same tiles: compute these again from the same coordinates."
+            "the same tiles: compute these again from the same coordinates."
         )
     if more:
         reporter.warn(f"{card.name} has further tiles in {more} slides; only the task's are used.")

@@ -29,6 +29,7 @@ from cytobench.progress import Reporter
 
 TOLERANCE = 1e-6
 """Largest difference, relative above 1, between what is said and what is computed: other processors round."""
+_FEW = 3
 _MOST_ROWS = 5_000_000
 _COLUMNS = ("sample", "group", "fold", "label", "predicted")
 
@@ -263,17 +264,23 @@ def _require_agreement(look: _Look, table: pl.DataFrame, result: RunResult) -> N
 
 def _require_same_numbers(result: RunResult, table: pl.DataFrame) -> None:
     try:
-        fresh = rescored(result, table)
-        scored = scored_of(table, pooled_ranking=result.ranking == "pooled over folds")
-        found = interval_results(scored, fresh.metrics)
+        again = restated(result, table)
     except Exception as error:  # numbers of strangers can break any formula
         raise DataError(f"its scores cannot be computed ({type(error).__name__})") from error
-    again = fresh.model_copy(update={"intervals": found, "n_groups": table["group"].n_unique()})
     if (result.split.kind == "leave-one-group-out") != (result.ranking == "pooled over folds"):
         raise DataError("it pools rankings over folds, and its split does not ask for that, or the reverse")
     other = differences(result.model_dump(mode="json"), again.model_dump(mode="json"))
     if other:
-        raise DataError(f"its numbers do not follow from its predictions: {'; '.join(other[:3])}")
+        more = f" and {len(other) - _FEW} more" if len(other) > _FEW else ""
+        raise DataError(f"its numbers do not follow from its predictions: {'; '.join(other[:_FEW])}{more}")
+
+
+def restated(result: RunResult, table: pl.DataFrame) -> RunResult:
+    """Return a result with every metric and interval computed anew from its predictions."""
+    fresh = rescored(result, table)
+    scored = scored_of(table, pooled_ranking=result.ranking == "pooled over folds")
+    found = interval_results(scored, fresh.metrics)
+    return fresh.model_copy(update={"intervals": found, "n_groups": table["group"].n_unique()})
 
 
 def differences(said: Any, found: Any, where: str = "") -> list[str]:
@@ -292,4 +299,8 @@ def differences(said: Any, found: Any, where: str = "") -> list[str]:
             return [] if said is found else [f"{where} is said to be {said}"]
         near = math.isclose(said, found, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
         return [] if near else [f"{where} is said to be {said:.6g} and is {found:.6g}"]
-    return [] if said == found else [f"{where} is said to be {said} and is {found}"]
+    return [] if said == found else [f"{where} is said to be {_short(said)} and is {_short(found)}"]
+
+
+def _short(value: Any) -> str:
+    return f"a table of {', '.join(map(str, value))}" if isinstance(value, dict) else str(value)

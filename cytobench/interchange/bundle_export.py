@@ -20,6 +20,7 @@ from cytobench.evaluation.recipes import recipe_of
 from cytobench.evaluation.record import versions
 from cytobench.evaluation.results import RunKey, RunResult
 from cytobench.interchange.bundle import Key, Manifest, card_digest, coded, sealed, sha256
+from cytobench.interchange.bundle_check import restated
 from cytobench.progress import Reporter
 
 ELSEWHERE = "elsewhere"
@@ -143,7 +144,8 @@ def _run_members(run: RunResult, key: RunKey, home: Path, salt: str | None) -> d
         raise StoreError(f"{folds} cannot be read; run {run.task} again with --force.") from error
     table = load_predictions(home, run.task, run.backbone, run.probe, run.run_id)
     body = _parquet(_coded(table, salt))
-    bare = run.model_dump(mode="json") | {
+    # What an older version wrote may lack what today's computes: all is stated as it is computed on arrival.
+    bare = restated(run, table).model_dump(mode="json") | {
         "predictions_sha256": sha256(body),
         "trials_sha256": None,
         "attention_sha256": None,

@@ -138,7 +138,7 @@ def keep(
                 run.predictions
             ):
                 raise DataError(
-                    f"{lab} has sent other numbers for the run {one.run_id[:12]} ({one.backbone} on {one.task}) "
+                    f"{lab} has sent other numbers for the run {one.run_id[:12]} of {one.backbone} "
                     "before: ask which are right, then import with --replace."
                 )
             known += 1
