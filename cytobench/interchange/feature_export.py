@@ -7,6 +7,7 @@ import io
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -50,7 +51,7 @@ class Export:
             yield part, self.read(self.task.items.ids[part])
 
     def read(self, ids: Ids) -> npt.NDArray[Any]:
-        """Return the features of some items, [b, d]; raises UsageError where the number type is too narrow."""
+        """Return the features of some items, [b, d]; raises UsageError where half precision is too narrow."""
         block = self.space.load(ids)
         if self.number == "float16" and np.abs(block).max(initial=0.0) > np.finfo(np.float16).max:
             raise UsageError(
@@ -231,7 +232,7 @@ def _write_tables(export: Export, out: Path, files: Mapping[str, str]) -> None:
         marks = zip(examples.samples, folds.fold.tolist(), strict=True)
         _csv(out / "folds.csv", ("sample", "fold"), [(files[bag], fold) for bag, fold in marks])
         split = 'split = { kind = "file", path = "../folds.csv" }'
-    quoted = json.dumps  # a JSON string is a TOML string
+    quoted = partial(json.dumps, ensure_ascii=False)  # a JSON string is a TOML string
     group = "none" if card.group == "none" else "group"
     (out / "tasks" / "task.toml").write_text(
         f"name = {quoted(card.name)}\n"
