@@ -107,15 +107,6 @@ class DataSource(_Strict):
     outside: bool = False
     labels: str = ""
 
-    @model_validator(mode="after")
-    def _labels_given(self) -> DataSource:
-        if (self.format == "features") != bool(self.labels):
-            msg = (
-                'a dataset with format = "features" needs labels = "<table of the slides>", and only that one'
-            )
-            raise ValueError(msg)
-        return self
-
 
 class _Card(_Strict):
     name: Name
@@ -242,12 +233,16 @@ class TaskCard(_Card):
             return 'bag and sub_bags belong to a task with unit = "bag"'
         if self.sealed is not None and self.pretrain != "sealed":
             return 'sealed = {…} needs pretrain = "sealed"'
+        return self._misread_features()
+
+    def _misread_features(self) -> str:
+        """Return what is wrong with a task over features of another tool, or with one that only looks so."""
+        if isinstance(self.dataset, DataSource) and self.precomputed != bool(self.dataset.labels):
+            return 'format = "features" needs labels = "<table of the slides>", and no other format takes one'
         if (self.view.kind == "precomputed") != self.precomputed:
-            return (
-                'a view of kind "precomputed" is that of dataset = { format = "features", … }, and no other'
-            )
+            return 'a view of kind "precomputed" is that of format = "features", and of no other'
         if self.precomputed and (self.unit != "bag" or self.show_images):
-            return 'dataset = { format = "features", … } has bags (unit = "bag") and no pictures to show'
+            return 'a task with format = "features" has bags (unit = "bag") and no pictures to show'
         return ""
 
     @property

@@ -147,7 +147,8 @@ def import_(
     """
     from cytobench.cli.console import ConsoleReporter
     from cytobench.interchange.bundle_check import check_bundle
-    from cytobench.interchange.imported import against_own, decoder, keep, with_imported
+    from cytobench.interchange.foreign_cards import with_imported
+    from cytobench.interchange.imported import against_own, decoder, keep
 
     where, reporter = places(home, data), ConsoleReporter()
     if expect is not None and len(files) > 1:
@@ -197,7 +198,7 @@ def _chosen(
 ) -> Chosen:
     """Return the runs of boards and tasks; those of other labs are theirs to send."""
     from cytobench.interchange.bundle_export import Chosen, newest
-    from cytobench.interchange.imported import labs
+    from cytobench.interchange.foreign_cards import labs
     from cytobench.leaderboard.collect import StoredRuns
 
     stored, foreign = StoredRuns(where.home, reporter), set(labs(where.home))

@@ -47,7 +47,7 @@ def compare(
     [dim]Example:[/dim]  cytobench compare uni dinov2-vitb14 --task cell-type-pbc
     """
     from cytobench.cli.console import ConsoleReporter, output
-    from cytobench.interchange.imported import with_imported
+    from cytobench.interchange.foreign_cards import with_imported
     from cytobench.leaderboard.collect import StoredRuns
     from cytobench.leaderboard.duels import as_record, duels
 

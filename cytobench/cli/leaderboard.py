@@ -67,7 +67,7 @@ def leaderboard(
     cytobench leaderboard cytology --site public --data DIR
     """
     from cytobench.cli.console import ConsoleReporter
-    from cytobench.interchange.imported import with_imported
+    from cytobench.interchange.foreign_cards import with_imported
 
     where = places(home, data)
     if site is not None:
@@ -107,7 +107,7 @@ class _Made:
 
 def _backbones(card: LeaderboardCard, registry: Registry, home: Path) -> dict[str, BackboneCard]:
     """Return the backbones a leaderboard shows, and those of other labs behind them."""
-    from cytobench.interchange.imported import labs
+    from cytobench.interchange.foreign_cards import labs
     from cytobench.interchange.merged import invited
     from cytobench.leaderboard.collect import chosen_backbones
 
@@ -127,7 +127,7 @@ def _judged(
     public: bool,
 ) -> _Made:
     """Read what is stored and judge it; for the public, reasons name no folder of this machine."""
-    from cytobench.interchange.imported import labs
+    from cytobench.interchange.foreign_cards import labs
     from cytobench.interchange.merged import merged
     from cytobench.leaderboard.collect import StoredRuns, is_null, rows_of_card
     from cytobench.leaderboard.table import lay_out

@@ -68,7 +68,7 @@ class Key(_Record):
     manifest_digest: Digest
     split_digest: Digest
     space_id: Digest | None
-    probe: str
+    probe: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]*$")
     tuned: bool
     search_space: dict[str, Any]
     trials: int | None

@@ -22,6 +22,7 @@ from cytobench.cards import BackboneCard, LeaderboardCard, TaskCard, parse_card
 from cytobench.errors import CytoBenchError, DataError
 from cytobench.evaluation.folds import Folds
 from cytobench.evaluation.ledger import folder_name
+from cytobench.evaluation.recipes import primary_metric
 from cytobench.evaluation.results import PREFIX, PROTOCOL, SCORE, RunKey, RunResult, rescored
 from cytobench.evaluation.uncertainty import interval_results, scored_of
 from cytobench.interchange.bundle import Key, Manifest, card_digest, opened, sha256
@@ -109,7 +110,7 @@ def _read_cards(look: _Look, model: type[CardT], kind: str, into: dict[str, Card
             continue
         try:
             card = parse_card(model, json.loads(body), source=None, origin=f"lab {look.manifest.lab}")
-        except (CytoBenchError, ValueError, TypeError) as error:
+        except (CytoBenchError, ValueError, TypeError, RecursionError) as error:
             look.problems.append(f"{member} is no card: {str(error).rstrip('.')}")
             continue
         into[card.name] = card
@@ -134,6 +135,8 @@ def _run(look: _Look, run_id: str) -> ForeignRun:
         raise DataError(f"the card of {result.task} is not the one the run was made with")
     if (task.unit, task.group) != (result.unit, result.group):
         raise DataError("unit or group are not those of the task's card")
+    if result.metric != primary_metric(result.probe, task.metric):
+        raise DataError("its primary metric is not that of the task's card")
     body = look.bodies.get(f"runs/{run_id}/predictions.parquet", b"")
     if sha256(body) != result.predictions_sha256:
         raise DataError("its predictions are not those whose digest stands in the result")
@@ -179,7 +182,7 @@ def _table(body: bytes, what: str) -> pl.DataFrame:
         if pl.scan_parquet(io.BytesIO(body)).select(pl.len()).collect().item() > _MOST_ROWS:
             raise DataError(f"its {what} have more than {_MOST_ROWS:,} rows")
         return pl.read_parquet(io.BytesIO(body))
-    except (pl.exceptions.PolarsError, OSError) as error:
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
         raise DataError(f"its {what} cannot be read as Parquet") from error
 
 

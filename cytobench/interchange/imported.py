@@ -1,36 +1,31 @@
 """Results of other labs beside one's own: where they lie, and under which names they are shown.
 
 A run of the lab `north` of the backbone `uni` is stored as the backbone `uni@north`, in the ledger like any
-other, so that tables and comparisons treat it as one more competitor. Cards of other labs lie as JSON under
-`<home>/imported`; a foreign backbone has neither weights nor code here and cannot be run.
+other, so that tables and comparisons treat it as one more competitor. Its card is in `foreign_cards`.
 """
 
 from __future__ import annotations
 
-import json
-import secrets
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
-from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from cytobench.cards import BackboneCard, LeaderboardCard, TaskCard, parse_card
-from cytobench.errors import CytoBenchError, DataError, StoreError
+from cytobench.cards import BackboneCard, TaskCard
+from cytobench.errors import DataError
 from cytobench.evaluation.ledger import find_run, folder_name, save_run, stored_runs
 from cytobench.evaluation.plan import TaskPlan
 from cytobench.evaluation.results import RunRecord, RunResult
 from cytobench.interchange.bundle import coded
 from cytobench.interchange.bundle_check import Bundle, Decode, ForeignRun, differences
 from cytobench.interchange.bundle_export import ELSEWHERE, backbone_dump, task_dump
+from cytobench.interchange.foreign_cards import labs, name_at, write_card
 from cytobench.leaderboard.collect import is_null
 from cytobench.registry import Registry
 
-CardT = TypeVar("CardT", BackboneCard, TaskCard, LeaderboardCard)
 Replan = Callable[[TaskCard, RunResult], TaskPlan | None]
 """Reads one's own data of a task as a run saw them; None where they are not here."""
 
@@ -43,38 +38,6 @@ class Imported:
     known: int
     foreign: tuple[str, ...]
     unchecked: tuple[str, ...]
-
-
-def name_at(backbone: str, lab: str) -> str:
-    """Return the name under which a backbone's runs of another lab are stored."""
-    return f"{backbone}@{lab}"
-
-
-def folder(home: Path) -> Path:
-    """Return where cards of other labs lie."""
-    return home / "imported"
-
-
-def with_imported(registry: Registry, home: Path) -> Registry:
-    """Return the registry with what was imported under `home`; own cards keep their names."""
-    backbones = _cards(home, BackboneCard, "backbones") | dict(registry.backbones)
-    tasks = _cards(home, TaskCard, "tasks") | dict(registry.tasks)
-    boards = _cards(home, LeaderboardCard, "leaderboards") | dict(registry.leaderboards)
-    return replace(
-        registry,
-        backbones=MappingProxyType(dict(sorted(backbones.items()))),
-        tasks=MappingProxyType(dict(sorted(tasks.items()))),
-        leaderboards=MappingProxyType(dict(sorted(boards.items()))),
-    )
-
-
-def labs(home: Path) -> dict[str, tuple[str, str]]:
-    """Return the imported backbones under `home` by name: the backbone as its lab calls it, and the lab."""
-    found = {}
-    for name, card in _cards(home, BackboneCard, "backbones").items():
-        lab = card.origin.removeprefix("lab ")
-        found[name] = (name.removesuffix(f"@{lab}"), lab)
-    return found
 
 
 def decoder(home: Path, salt: str | None) -> Decode | None:
@@ -146,12 +109,12 @@ def keep(
         fresh.append((run, name))
     foreign = [name for name in bundle.tasks if name not in registry.tasks]
     for name in foreign:
-        _write(home, "tasks", name, task_dump(bundle.tasks[name]), lab)
+        write_card(home, "tasks", folder_name(name), task_dump(bundle.tasks[name]), lab)
     for name, board in bundle.boards.items():
         if name not in registry.leaderboards:
-            _write(home, "leaderboards", name, board.model_dump(mode="json"), lab)
+            write_card(home, "leaderboards", folder_name(name), board.model_dump(mode="json"), lab)
     for name, card in bundle.backbones.items():
-        _write(home, "backbones", name_at(name, lab), _powerless(card, lab), lab)
+        write_card(home, "backbones", folder_name(name_at(name, lab)), _powerless(card, lab), lab)
     for run, name in fresh:
         save_run(home, RunRecord(run.result.model_copy(update={"backbone": name}), run.predictions))
     theirs = sorted(name for name in bundle.tasks if _is_foreign(registry, name))
@@ -207,26 +170,3 @@ def _powerless(card: BackboneCard, lab: str) -> dict[str, object]:
     """Return the card of a backbone that is only known by results: no weights to fetch, no code to import."""
     kept = backbone_dump(card) | {"name": name_at(card.name, lab), "loader": "precomputed", "sha256": ""}
     return kept | {"dim": max(card.dim, 1), "weights": "random" if is_null(card) else ELSEWHERE}
-
-
-def _write(home: Path, kind: str, name: str, dump: Mapping[str, object], lab: str) -> None:
-    path = folder(home) / kind / f"{folder_name(name)}.json"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
-        temporary.write_text(json.dumps({"lab": lab, "card": dump}, indent=1, ensure_ascii=False), "utf-8")
-        temporary.replace(path)
-    except OSError as error:
-        raise StoreError(f"{path} cannot be written ({error.strerror}); free some space.") from error
-
-
-def _cards(home: Path, model: type[CardT], kind: str) -> dict[str, CardT]:
-    found = {}
-    for path in sorted((folder(home) / kind).glob("[!.]*.json")):
-        try:
-            raw = json.loads(path.read_bytes())
-            card = parse_card(model, raw["card"], source=None, origin=f"lab {raw['lab']}")
-        except (OSError, ValueError, KeyError, TypeError, CytoBenchError):
-            continue  # written by another version: its runs are shown no more, nothing else is lost
-        found[card.name] = card
-    return found

@@ -24,6 +24,7 @@ def merged(rows: Sequence[Row], labs: Labs) -> tuple[list[Row], list[str]]:
     """
     kept = [row for row in rows if row.backbone not in labs]
     said: list[str] = []
+    same: dict[tuple[str, str], list[str]] = {}
     for name, (base, lab) in labs.items():
         mine = [row for row in rows if row.backbone == name]
         done = [row for row in mine if row.value is not None]
@@ -32,7 +33,7 @@ def merged(rows: Sequence[Row], labs: Labs) -> tuple[list[Row], list[str]]:
         twins = [_twin(row, base, kept, labs) for row in done]
         if all(twin is not None and _equal(row, twin) for row, twin in zip(done, twins, strict=True)):
             shown = next(twin.backbone for twin in twins if twin is not None)
-            said.append(f"{lab} has the same numbers for {base} as {shown}: one row for both.")
+            same.setdefault((lab, labs[shown][1] if shown in labs else ""), []).append(base)
             continue
         kept += mine
         for row, twin in zip(done, twins, strict=True):
@@ -45,6 +46,10 @@ def merged(rows: Sequence[Row], labs: Labs) -> tuple[list[Row], list[str]]:
     present = dict.fromkeys(labs[row.backbone][1] for row in kept if row.backbone in labs)
     if present:
         said.insert(0, f"Rows named …@LAB were computed by other labs: {', '.join(present)}.")
+    for (lab, other), bases in same.items():
+        said.append(
+            f"{lab} has the same numbers as {other or 'we'} for {', '.join(bases)}: one row for both."
+        )
     return with_skill(kept), said
 
 

@@ -217,6 +217,12 @@ def _another_key(bodies: dict[str, bytes]) -> None:
     _edit(bodies, _one(bodies, "key.json"), seed=7)
 
 
+def _noise(bodies: dict[str, bytes]) -> None:
+    name = _one(bodies, "predictions.parquet")
+    bodies[name] = bodies[name][:60] + bytes(40) + bodies[name][100:]
+    _edit(bodies, _one(bodies, "result.json"), predictions_sha256=sha256(bodies[name]))
+
+
 def _other_task(bodies: dict[str, bytes]) -> None:
     _edit(bodies, "tasks/slides.json", metric="accuracy")
 
@@ -241,6 +247,13 @@ def _all_right(table: pl.DataFrame) -> pl.DataFrame:
         (_narrower, "intervals.accuracy.low"),
         (_renamed, "its id does not follow from what it says it is"),
         (_another_key, "its id does not follow"),
+        (_noise, "its predictions cannot be read as Parquet"),
+        (
+            lambda bodies: _edit(bodies, _one(bodies, "result.json"), metric="accuracy"),
+            "its primary metric is not that of the task's card",
+        ),
+        (lambda bodies: _edit(bodies, _one(bodies, "key.json"), probe=".."), "not of our kind (probe"),
+        (lambda bodies: bodies.update({"tasks/slides.json": b"[" * 100_000}), "tasks/slides.json is no card"),
         (_other_task, "not the card whose digest stands in the manifest"),
         (_swapped, "its labels are not those of the other runs on the same rows"),
         (
@@ -347,7 +360,7 @@ def test_equal_runs_of_two_labs_are_one_row(cytobench, lab: Path, bundle: Path, 
     assert ran.code == 0, ran.err
     board = call("leaderboard", "slide-board")
     assert "uni-h5@north" not in board.out
-    assert "north has the same numbers for uni-h5 as uni-h5: one row for both" in board.out
+    assert "north has the same numbers as we for majority, phikon-h5, uni-h5: one row for both" in board.out
     duel = call("compare", "uni-h5", "phikon-h5@north", "--task", "slides")
     assert duel.code == 0, duel.err
     assert "phikon-h5@north" in duel.out
