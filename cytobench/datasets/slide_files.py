@@ -8,6 +8,7 @@ coordinates.
 from __future__ import annotations
 
 import hashlib
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -175,7 +176,8 @@ def _tensor(path: Path) -> npt.NDArray[Any]:
     import torch
 
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        zipped = zipfile.is_zipfile(path)  # what PyTorch before 1.6 wrote cannot be mapped into memory
+        found = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
     except Exception as error:  # pickles, half files and old formats all raise something else
         raise DataError(
             f"{path} cannot be read as a tensor ({type(error).__name__}): save a plain tensor [n, d] with "

@@ -142,6 +142,9 @@ def test_tensors_of_older_tools_are_read_row_by_row(own: Path, home: Path) -> No
     tensors(own / "pt_files", dim=4)
     _add(own, "resnet", "pt_files", 4)
     (own / "tasks" / "slides.toml").write_text(task_card("pt_files"))
+    old = own / "pt_files" / f"{SLIDES[0]}.pt"
+    held = torch.load(old, weights_only=True)
+    torch.save(held, old, _use_new_zipfile_serialization=False)
     (outcome,) = _run(own, home, "resnet")
     assert outcome.result is not None, outcome.reason
     assert "rows without coordinates and lacks 4 of the task's places: 0/4" in _reason(
