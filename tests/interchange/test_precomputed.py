@@ -310,6 +310,21 @@ def test_pictures_are_refused_with_their_reason(own: Path) -> None:
         refuse_hidden([read_card(TaskCard, own / "tasks" / "slides.toml")])
 
 
+def test_look_alikes_of_features_without_pictures_are_refused(cytobench, own: Path) -> None:
+    ran = cytobench("search", f"{SLIDES[0]}#0,0", "-b", "uni-h5", "-d", "slides", "--plugin", own)
+    assert ran.code == 2
+    assert "no pictures to show" in ran.err
+
+
+def test_the_command_line_runs_such_a_task(cytobench, own: Path) -> None:
+    ran = cytobench(
+        *("run", "--plugin", own, "-t", "slides", "-b", "uni-h5", "-b", "phikon-h5", "-p", "mean-linear")
+    )
+    assert ran.code == 0, ran.err
+    assert "uni-h5" in ran.out
+    assert "phikon-h5" in ran.out
+
+
 def test_the_memory_of_digests_may_be_damaged(own: Path, home: Path) -> None:
     (first,) = _run(own, home, "uni-h5")
     memory = home / "digests" / "slide-contents.json"
