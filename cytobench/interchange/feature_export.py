@@ -205,7 +205,9 @@ def _coords(rows: pl.DataFrame) -> npt.NDArray[np.float64]:
         if np.isfinite(corners).all():
             return corners
     if rows["box"].is_null().any():
-        return np.stack([np.arange(len(rows)), np.zeros(len(rows))], axis=1).astype(np.float64)
+        # Numbers of one length: as text they sort as they count, and models see the rows in the old order.
+        first = 10 ** len(str(len(rows)))
+        return np.stack([first + np.arange(len(rows)), np.zeros(len(rows))], axis=1).astype(np.float64)
     return np.asarray(rows["box"].to_list(), np.float64)[:, :2]
 
 
@@ -247,13 +249,15 @@ def _write_tables(export: Export, out: Path, files: Mapping[str, str]) -> None:
         encoding="utf-8",
     )
     backbone = export.backbone
+    # Without this word, tables would say of a null model that nobody knows what it has seen.
+    seen = ["none"] if backbone.weights in ("random", "none") else list(backbone.pretrained_on)
     (out / "backbones" / "backbone.toml").write_text(
         f"name = {quoted(backbone.name + '-features')}\n"
         f"title = {quoted(backbone.title + ' (exported features)')}\n"
         'loader = "precomputed"\nweights = "../features"\n'
         f"dim = {export.space.dim}\n"
         f"standardise = {'true' if backbone.standardise else 'false'}\n"
-        f"pretrained_on = {quoted(list(backbone.pretrained_on))}\n"
+        f"pretrained_on = {quoted(seen)}\n"
         f"domain = {quoted(backbone.domain)}\n"
         f"licence = {quoted(backbone.licence)}\n"
         f"citation = {quoted(backbone.citation)}\n"
