@@ -50,10 +50,11 @@ class View(_Strict):
     """How an instance is cut out of its image; part of the instance's identity.
 
     `window`: a square of fixed `size` centred on the box; `box`: the box (or the whole image) padded to a
-    square; `tile`: a grid of squares of `size` every `stride` with at least `min_tissue` foreground.
+    square; `tile`: a grid of squares of `size` every `stride` with at least `min_tissue` foreground;
+    `precomputed`: nothing is cut, another tool has stored the features of this place of a slide.
     """
 
-    kind: Literal["window", "box", "tile"]
+    kind: Literal["window", "box", "tile", "precomputed"]
     size: float | None = Field(default=None, gt=0)
     unit: Literal["px", "um"] = "px"
     stride: float | None = Field(default=None, gt=0)
@@ -109,12 +110,17 @@ class SubBags(_Strict):
 
 
 class DataSource(_Strict):
-    """A user's own images: class folders, or a CSV, TSV or Parquet table; `path` is relative to the card."""
+    """A user's own data: class folders, a table of images, or a folder with a file of features a slide.
 
-    format: Literal["folder", "table"]
+    `path` is relative to the card; `labels`: the table of the slides (for `format = "features"` only), also
+    relative to the card.
+    """
+
+    format: Literal["folder", "table", "features"]
     path: str
     columns: dict[str, str] = Field(default_factory=dict)
     outside: bool = False
+    labels: str = ""
 
 
 class _Card(_Strict):
@@ -127,7 +133,7 @@ class _Card(_Strict):
 class BackboneCard(_Card):
     """A frozen encoder: where its weights are, how it is built and fed, what it was trained on."""
 
-    loader: str = Field(pattern=r"^(timm|open_clip|ibot|handcrafted|null|[\w.]+:[\w.]+)$")
+    loader: str = Field(pattern=r"^(timm|open_clip|ibot|handcrafted|null|precomputed|[\w.]+:[\w.]+)$")
     arch: str = ""
     arch_options: dict[str, Any] = Field(default_factory=dict)
     weights: str
@@ -215,7 +221,14 @@ class TaskCard(_Card):
     @model_validator(mode="before")
     @classmethod
     def _probes_of_unit(cls, raw: Any) -> Any:
-        if isinstance(raw, dict) and raw.get("unit") == "bag" and "probes" not in raw:
+        if not isinstance(raw, dict):
+            return raw
+        source = raw.get("dataset")
+        form = source.get("format") if isinstance(source, dict) else getattr(source, "format", "")
+        if form == "features":  # slides as bags of what another tool has seen: there are no pictures
+            slides = {"unit": "bag", "bag": "slide", "view": {"kind": "precomputed"}, "show_images": False}
+            raw = slides | raw
+        if raw.get("unit") == "bag" and "probes" not in raw:
             return raw | {"probes": ("abmil", "mean-linear", "max-linear")}
         return raw
 
@@ -238,7 +251,24 @@ class TaskCard(_Card):
             return 'bag and sub_bags belong to a task with unit = "bag"'
         if self.sealed is not None and self.pretrain != "sealed":
             return 'sealed = {…} needs pretrain = "sealed"'
-        return "" if self.hierarchy is None else _no_tree(self.hierarchy, self.classes)
+        if self.hierarchy is not None and (why := _no_tree(self.hierarchy, self.classes)):
+            return why
+        return self._misread_features()
+
+    def _misread_features(self) -> str:
+        """Return what is wrong with a task over features of another tool, or with one that only looks so."""
+        if isinstance(self.dataset, DataSource) and self.precomputed != bool(self.dataset.labels):
+            return 'format = "features" needs labels = "<table of the slides>", and no other format takes one'
+        if (self.view.kind == "precomputed") != self.precomputed:
+            return 'a view of kind "precomputed" is that of format = "features", and of no other'
+        if self.precomputed and (self.unit != "bag" or self.show_images):
+            return 'a task with format = "features" has bags (unit = "bag") and no pictures to show'
+        return ""
+
+    @property
+    def precomputed(self) -> bool:
+        """Whether the task has no images, only places of slides whose features another tool computed."""
+        return isinstance(self.dataset, DataSource) and self.dataset.format == "features"
 
     @property
     def sealing(self) -> SealedShare | SealedValues | None:

@@ -87,6 +87,8 @@ def frame(
 ) -> tuple[int, int, int]:
     """Return the square that `cut` cuts from an image of this size: left, top (may lie outside), side, px."""
     x, y, w, h = (int(v) for v in box) if box is not None else (0, 0, width, height)
+    if view.kind == "precomputed":
+        raise DataError("These are features of another tool: there is no picture of their tiles to look at.")
     if view.kind == "window":
         side = _pixels(view.size, view.unit, mpp)
     elif view.kind == "tile" and box is None:

@@ -77,7 +77,7 @@ class Registry:
 
     def backbone(self, name: str) -> BackboneCard:
         """Return a backbone by name, card file, or `timm:…`, `open_clip:…`, `ibot:…`; raises CardError."""
-        if name.startswith(_URI_SCHEMES):
+        if name not in self.backbones and name.startswith(_URI_SCHEMES):
             from cytobench.encoders.uri import card_from_uri  # the only look-up that needs timm or open_clip
 
             return card_from_uri(name)

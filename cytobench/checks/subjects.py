@@ -14,7 +14,8 @@ from typing import Any, Literal
 from cytobench.cards import BackboneCard, LeaderboardCard, TaskCard, read_card
 from cytobench.errors import CardError
 from cytobench.findings import Finding
-from cytobench.registry import ENTRY_POINT_GROUP, Registry
+from cytobench.plugins import ENTRY_POINT_GROUP
+from cytobench.registry import Registry
 
 Card = BackboneCard | TaskCard | LeaderboardCard
 Kind = Literal["backbone", "task", "leaderboard", "plugin"]

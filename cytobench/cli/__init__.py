@@ -12,6 +12,7 @@ import typer
 from cytobench.cli import (
     attend,
     audit,
+    bundle,
     cache,
     catalogue,
     check,
@@ -64,6 +65,7 @@ app.command("list", rich_help_panel="Look around")(catalogue.list_)
 app.command(rich_help_panel="Look around")(catalogue.show)
 app.add_typer(data.app, name="data", rich_help_panel="Look around")
 app.add_typer(cache.app, name="cache", rich_help_panel="Look around")
+app.add_typer(bundle.app, name="bundle", rich_help_panel="Exchange")
 
 
 def _version(asked: bool) -> None:

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cytobench.cli.options import HomeOption, places
+from cytobench.cli.options import DataOption, HomeOption, PluginOption, load_registry, places, writing
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from cytobench.features.store import FeatureStore
 
-app = typer.Typer(help="Look at stored features, check them, tidy them.", no_args_is_help=True)
+app = typer.Typer(help="Look at stored features, check them, tidy them, export them.", no_args_is_help=True)
 _UNITS = ("B", "kB", "MB", "GB", "TB")
+
+
+class Style(StrEnum):
+    """How features are exported."""
+
+    h5 = "h5"
+    parquet = "parquet"
+    npz = "npz"
+    slides = "slides"
 
 
 @app.command("ls")
@@ -85,6 +94,66 @@ def gc(
         f"Removed {done.temporary} leftovers, {done.broken} broken shards and {done.spaces} spaces; joined "
         f"{done.joined} small shards into {done.joined_into}{freed}."
     )
+
+
+@app.command()
+def export(
+    backbone: Annotated[
+        str, typer.Option("--backbone", "-b", metavar="NAME", help="Whose features, as in `run`.")
+    ],
+    task: Annotated[str, typer.Option("--task", "-t", metavar="NAME", help="The task whose rows to export.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The file to write; for slides a new folder.")],
+    style: Annotated[
+        Style, typer.Option("--format", "-f", help="slides: an H5 file a bag, as TRIDENT writes them.")
+    ] = Style.h5,
+    single: Annotated[
+        bool, typer.Option("--float32", help="Single precision (stored are halves, wherever they suffice).")
+    ] = False,
+    own_use: Annotated[
+        bool,
+        typer.Option(
+            "--own-use", help="Export although the backbone's licence may forbid to pass its features on."
+        ),
+    ] = False,
+    data: DataOption = None,
+    home: HomeOption = None,
+    plugin: PluginOption = None,
+) -> None:
+    """Write stored features of a task with sample, label, group, bag and fold, for other tools.
+
+    The file also says which weights, cards, rows and folds it comes from, and under which licence. The folder
+    of --format slides holds cards as well, and can be run at once.
+
+    [dim]Example:[/dim]  cytobench cache export -b morphology -t cell-type-pbc -o pbc.h5 --data DIR
+    """
+    from cytobench.cli.console import ConsoleReporter
+    from cytobench.digests import FileDigests
+    from cytobench.errors import UsageError
+    from cytobench.evaluation.plan import RunRequest, plan_backbone, plan_task
+    from cytobench.interchange.feature_export import prepare_export, why_not_shared, write
+
+    where, registry, reporter = places(home, data), load_registry(plugin), ConsoleReporter()
+    cards = registry.backbone(backbone), registry.task(task)
+    problem = why_not_shared(cards[0])
+    if problem and not own_use:
+        raise UsageError(f"{problem} For use on your own machines only, add --own-use.")
+    request = RunRequest(
+        tasks=[cards[1]], backbones=[cards[0]], home=where.home, data_dirs=where.data, download=False
+    )
+    digests = FileDigests(where.home)
+    planned = plan_task(cards[1], request, digests, reporter)
+    made = prepare_export(
+        planned,
+        plan_backbone(cards[0], request, digests, reporter),
+        where.home,
+        "float32" if single else "float16",
+    )
+    digests.flush()
+    with writing(out):
+        for path in write(made, style.value, out, reporter):
+            typer.echo(path)
+    if problem:
+        reporter.warn(problem)
 
 
 def readable(size: int) -> str:

@@ -77,6 +77,8 @@ def list_(
 
     [dim]Examples:[/dim]  cytobench list backbones   ·   cytobench list tasks --data DIR
     """
+    from cytobench.interchange.foreign_cards import with_imported
+
     where = places(home, data)
     makers: dict[Kind, Callable[[Registry], Table]] = {
         Kind.backbones: _backbones,
@@ -85,7 +87,7 @@ def list_(
         Kind.probes: lambda registry: _probes(),
         Kind.leaderboards: _leaderboards,
     }
-    _print(makers[kind](load_registry(plugin)))
+    _print(makers[kind](with_imported(load_registry(plugin), where.home)))
 
 
 def show(

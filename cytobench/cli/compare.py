@@ -47,11 +47,12 @@ def compare(
     [dim]Example:[/dim]  cytobench compare uni dinov2-vitb14 --task cell-type-pbc
     """
     from cytobench.cli.console import ConsoleReporter, output
+    from cytobench.interchange.foreign_cards import with_imported
     from cytobench.leaderboard.collect import StoredRuns
     from cytobench.leaderboard.duels import as_record, duels
 
     where = places(home, None)
-    registry = load_registry(plugin)
+    registry = with_imported(load_registry(plugin), where.home)
     names = [registry.backbone(name).name for name in dict.fromkeys(backbones)]
     if len(names) < _FEW:
         raise UsageError("Name two different backbones to compare.")

@@ -67,15 +67,16 @@ def leaderboard(
     cytobench leaderboard cytology --site public --data DIR
     """
     from cytobench.cli.console import ConsoleReporter
+    from cytobench.interchange.foreign_cards import with_imported
 
     where = places(home, data)
     if site is not None:
         from cytobench.leaderboard.site.folder import refuse_strangers
 
         refuse_strangers(site)
-    registry, reporter = load_registry(plugin), ConsoleReporter()
+    registry, reporter = with_imported(load_registry(plugin), where.home), ConsoleReporter()
     card = registry.leaderboard(name)
-    counting = None if site is None else _counting(_backbones(card, registry))
+    counting = None if site is None else _counting(_backbones(card, registry, where.home))
     made = _judged(name, card, registry, where, reporter, note=note, public=site is not None)
     if site is not None and counting is not None:
         _write_site(made, site, counting, reporter)
@@ -104,10 +105,15 @@ class _Made:
     where: Places
 
 
-def _backbones(card: LeaderboardCard, registry: Registry) -> dict[str, BackboneCard]:
+def _backbones(card: LeaderboardCard, registry: Registry, home: Path) -> dict[str, BackboneCard]:
+    """Return the backbones a leaderboard shows, and those of other labs behind them."""
+    from cytobench.interchange.foreign_cards import labs
+    from cytobench.interchange.merged import invited
     from cytobench.leaderboard.collect import chosen_backbones
 
-    return {name: registry.backbone(name) for name in chosen_backbones(card, registry.backbones)}
+    foreign = labs(home)
+    shown = [name for name in chosen_backbones(card, registry.backbones) if name not in foreign]
+    return {name: registry.backbone(name) for name in [*shown, *invited(card.backbones, foreign)]}
 
 
 def _judged(
@@ -121,21 +127,26 @@ def _judged(
     public: bool,
 ) -> _Made:
     """Read what is stored and judge it; for the public, reasons name no folder of this machine."""
+    from cytobench.interchange.foreign_cards import labs
+    from cytobench.interchange.merged import merged
     from cytobench.leaderboard.collect import StoredRuns, is_null, rows_of_card
     from cytobench.leaderboard.table import lay_out
     from cytobench.leaderboard.uncertainty import judge
 
-    backbones = _backbones(card, registry)
+    backbones = _backbones(card, registry, where.home)
     tasks = {column.task: registry.task(column.task) for column in card.columns}
     stored = StoredRuns(where.home, reporter)
-    found = rows_of_card(card, backbones=backbones, tasks=tasks, stored=stored)
+    rows = rows_of_card(card, backbones=backbones, tasks=tasks, stored=stored)
+    found, remarks = merged(rows, labs(where.home))
+    shown = {row.backbone for row in found}
+    backbones = {one: backbone for one, backbone in backbones.items() if one in shown}
     if public:
         from cytobench.leaderboard.site.places import anonymous
 
         found = anonymous(found, (where.home, *where.data))
     judged = judge(found, where.home, reporter)
     nulls = frozenset(one for one, backbone in backbones.items() if is_null(backbone))
-    layout = lay_out(card.title, judged, list(tasks.values()), nulls, remarks=(card.notes, note))
+    layout = lay_out(card.title, judged, list(tasks.values()), nulls, remarks=(card.notes, note, *remarks))
     return _Made(name, layout, judged, backbones, tasks, stored, where)
 
 

@@ -17,7 +17,7 @@ from cytobench.errors import CardError
 if TYPE_CHECKING:
     import polars as pl
 
-    from cytobench.cards import TaskCard
+    from cytobench.cards import DataSource, TaskCard
 
     Reader = Callable[..., pl.DataFrame]
 
@@ -31,6 +31,7 @@ __all__ = [
     "find_root",
     "import_function",
     "is_inside",
+    "labels_path",
     "source_path",
 ]
 
@@ -89,16 +90,27 @@ def source_path(card: TaskCard) -> Path:
         raise CardError(
             f"Task '{card.name}' names the data set '{card.dataset}', not a folder or table of its own."
         )
-    wanted = Path(card.dataset.path).expanduser()
+    return _placed(card, card.dataset, card.dataset.path, "dataset path")
+
+
+def labels_path(card: TaskCard) -> Path:
+    """Return the table of labels that a card of precomputed features names; raises as `source_path` does."""
+    if isinstance(card.dataset, str):
+        raise CardError(f"Task '{card.name}' names no table of labels.")
+    return _placed(card, card.dataset, card.dataset.labels, "labels")
+
+
+def _placed(card: TaskCard, source: DataSource, written: str, what: str) -> Path:
+    wanted = Path(written).expanduser()
     if wanted.is_absolute():
         return wanted
     if card.source is None:
         raise CardError(f"Task '{card.name}' was read from no file: give its dataset an absolute path.")
     here = card.source.parent
     bounds = here.parent if here.name == "tasks" else here
-    if not is_inside(here / wanted, bounds) and not card.dataset.outside:
+    if not is_inside(here / wanted, bounds) and not source.outside:
         raise CardError(
-            f"{card.source}: dataset path '{card.dataset.path}' leaves {bounds}: move the data there, "
+            f"{card.source}: {what} '{written}' leaves {bounds}: move the data there, "
             "write the path in full, or say outside = true."
         )
     return Path(_normal(here / wanted))

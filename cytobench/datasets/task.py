@@ -20,6 +20,7 @@ from cytobench.datasets import (
     available_tasks,
     find_root,
     import_function,
+    labels_path,
     source_path,
 )
 from cytobench.datasets.bags import cut_bags, refuse_torn_bags
@@ -143,6 +144,8 @@ def _source(
     if not isinstance(card.dataset, str):
         if card.dataset.format == "table":
             options |= {"columns": card.dataset.columns, "outside": card.dataset.outside}
+        elif card.precomputed:
+            options |= {"columns": card.dataset.columns, "labels": labels_path(card)}
         elif card.dataset.columns:
             raise CardError(f'{_name(card)}: columns belong to a dataset with format = "table": remove them.')
         reader = import_function(f"cytobench.datasets.{card.dataset.format}:read")

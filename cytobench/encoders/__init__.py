@@ -56,6 +56,10 @@ def identify(
     """
     if card.loader == "handcrafted":
         return _handcrafted_identity(card)
+    if card.loader == "precomputed":
+        from cytobench.features.precomputed import identity_of
+
+        return identity_of(card, home=home, digests=digests, reporter=reporter or SilentReporter())
     weights = _resolve(card, home, digests, download, reporter or SilentReporter())
     return _network_identity(card, weights, precision)
 
@@ -82,6 +86,11 @@ def load(
         from cytobench.encoders.handcrafted.adapter import HandcraftedEncoder
 
         return HandcraftedEncoder(card, _handcrafted_identity(card))
+    if card.loader == "precomputed":
+        raise EncoderError(
+            f"{card.name} is a folder of features that another tool computed: there is no network here that "
+            "could see other images."
+        )
     talk = reporter or _LogReporter()
     weights = _resolve(card, home, digests, download, talk)
     identity = _network_identity(card, weights, precision)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from cytobench.encoders import Encoder
     from cytobench.features.store import FeatureStore, Space
 
+_NO_IMAGES = "The task has no images, only features that other tools computed: give a backbone of those."
+_NO_NETWORK = "The backbone is a folder of precomputed features: it cannot see the images of this task."
 Pair = tuple[str, str]
 """Names of a task and of a backbone."""
 
@@ -91,6 +94,15 @@ class Extraction:
         """Extract in one pass; where that fails, part by part, until the culprit stands alone."""
         from cytobench.features.extract import extract
 
+        taken_in = [plan for plan in backbones if plan.card.loader == "precomputed"]
+        blind = [task for task in tasks if task.card.precomputed]
+        self._take_in(tasks, taken_in)
+        backbones = [plan for plan in backbones if plan not in taken_in]
+        tasks = [task for task in tasks if task not in blind]
+        for task, plan in product(blind, backbones):
+            self.problems[task.card.name, plan.card.name] = Problem("not run", _NO_IMAGES)
+        if not tasks or not backbones:
+            return
         encoders = [self._encoder(backbone) for backbone in backbones]
         ready = [
             (plan, one) for plan, one in zip(backbones, encoders, strict=True) if not isinstance(one, Problem)
@@ -124,6 +136,23 @@ class Extraction:
                 self._extract(tasks, [plan])
         else:
             self.problems[tasks[0].card.name, usable[0].card.name] = outcome
+
+    def _take_in(self, tasks: Sequence[TaskPlan], backbones: Sequence[BackbonePlan]) -> None:
+        """Store what other tools computed for the places of these tasks."""
+        from cytobench.features.precomputed import take_in
+
+        for task, plan in product(tasks, backbones):
+            if not task.card.precomputed:
+                self.problems[task.card.name, plan.card.name] = Problem("not run", _NO_NETWORK)
+                continue
+            table, items = task.data.table, task.items
+            outcome = attempt(
+                lambda plan=plan, table=table, items=items: take_in(  # type: ignore[misc]
+                    plan.card, plan.identity or {}, table, items, self.store, self.reporter
+                )
+            )
+            if isinstance(outcome, Problem):
+                self.problems[task.card.name, plan.card.name] = outcome
 
     def _encoder(self, backbone: BackbonePlan) -> Encoder | Problem:
         name = backbone.card.name

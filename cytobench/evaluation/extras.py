@@ -69,7 +69,8 @@ def extras(
         if shots and card.unit == "cell":
             shot_tables += _shots(kit, backbones, shots, shot_seeds, tables.problems)
         if stress:
-            stress_task(kit, backbones, _tuned_where_possible(mine), perturbations, tables)
+            changes = () if card.precomputed else perturbations  # there are no images to change
+            stress_task(kit, backbones, _tuned_where_possible(mine), changes, tables)
     digests.flush()
     stress_table, dilution, few = (
         pl.concat(parts) if parts else pl.DataFrame()

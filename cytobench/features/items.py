@@ -94,10 +94,14 @@ def items_of(
 ) -> Items:
     """Identify the instances of a manifest (columns `image` and, if present, `box` and `mpp`).
 
-    Every distinct image file is digested once; `change` is done to every crop. Raises DataError for a file
-    that cannot be read.
+    Every distinct image file is digested once; places of slides, whose features are precomputed, go by name;
+    `change` is done to every crop. Raises DataError for a file that cannot be read.
     """
     images = tuple(str(image) for image in table["image"].to_list())
+    if view.kind == "precomputed":
+        if change is not None:
+            raise DataError("Features of another tool cannot be changed as images are.")
+        return _places(table, images, view)
     unique = list(dict.fromkeys(images))
     sha256 = dict(zip(unique, digests.sha256_many(unique, reporter), strict=True))
     boxes = _boxes(table)
@@ -107,6 +111,17 @@ def items_of(
     for row, (image, box, text) in enumerate(zip(images, boxes.tolist(), texts, strict=True)):
         ids[row] = _digest(sha256[image], box, text, change)
     return Items(ids, images, boxes, view, mpp, change)
+
+
+def _places(table: pl.DataFrame, images: tuple[str, ...], view: View) -> Items:
+    """Identify places of slides by what every encoder's files agree on: the slide's name and the place.
+
+    The images are not here to be digested; what stands in the files is in the identity of the space.
+    """
+    texts = [canonical_json({"place": name}).encode("ascii") for name in table["sample"].to_list()]
+    raw = b"".join(hashlib.sha256(text).digest()[:ID_BYTES] for text in texts)
+    ids = np.frombuffer(raw, np.uint8).reshape(len(texts), ID_BYTES)
+    return Items(ids, images, np.full((len(ids), 4), -1, np.int32), view, np.full(len(ids), np.nan))
 
 
 def item_id(

@@ -18,6 +18,7 @@ from cytobench.datasets.task import load_task
 from cytobench.digests import FileDigests
 from cytobench.errors import DataError, UsageError
 from cytobench.features.items import Items, items_of
+from cytobench.pictures.licence import refuse_blind
 from cytobench.progress import Reporter
 from cytobench.registry import Registry
 
@@ -103,7 +104,11 @@ def card_of(name: str, registry: Registry, reporter: Reporter) -> TaskCard:
 def read_collection(
     card: TaskCard, *, data_dirs: Sequence[Path], home: Path, digests: FileDigests, reporter: Reporter
 ) -> Collection:
-    """Read the cells of a task, sealed ones included; raises DataError where there are none."""
+    """Read the cells of a task, sealed ones included; raises DataError where there are none.
+
+    Raises UsageError for a task over features of another tool: there is nothing to look at.
+    """
+    refuse_blind([card])
     data = load_task(card, data_dirs=data_dirs, home=home, reporter=reporter)
     parts = [data.table]
     if card.view.kind != "tile" and len(data.sealed):  # sealed fields are not tiled
