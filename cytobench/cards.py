@@ -198,7 +198,7 @@ class TaskCard(_Card):
     classes: tuple[str, ...] | None = Field(
         None, min_length=2, description="which classes, in which order; default: all, sorted"
     )
-    exclude: tuple[str, ...] = Field((), description="samples left out")
+    exclude: tuple[str, ...] = Field((), description="classes left out")
     group: str = Field(description="the column that must never stand on both sides of a split, or none")
     accept_ungrouped: bool = Field(False, description='accept group = "none": tables then say so')
     bag: str | None = Field(None, description="the column that names the bag of an instance")
