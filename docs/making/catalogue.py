@@ -29,7 +29,7 @@ def backbones_page() -> str:
     """Return the page of the shipped backbones: a table, then a section each."""
     cards = registry().backbones.values()
     rows = [
-        (_to(one.name), cell(one.title), str(one.dim or ""), one.domain, _weights(one), cell(one.licence))
+        (_to(one.name), str(one.dim or ""), one.domain, _weights(one), cell(one.licence), cell(one.title))
         for one in cards
     ]
     head = (
@@ -38,7 +38,7 @@ def backbones_page() -> str:
         "([Bring a model](../how-to/bring-a-model.md#gated-weights)). Any other model of timm or open_clip can be "
         "named without a card.\n\n"
     )
-    listed = table(("name", "what it is", "dim", "pretrained on", "weights", "licence"), rows)
+    listed = table(("name", "dim", "pretrained on", "weights", "licence", "what it is"), rows)
     return head + listed + "\n" + "".join(map(_backbone, cards))
 
 
@@ -81,7 +81,7 @@ def tasks_page() -> str:
     cards = registry().tasks.values()
     sizes = _sizes()
     rows = [
-        (_to(one.name), cell(one.title), one.unit, _group(one), one.metric, "yes" if one.ranked else "shown")
+        (_to(one.name), one.unit, cell(_group(one)), one.metric.replace("_", " "), "yes" if one.ranked else "shown", cell(one.title))
         for one in cards
     ]
     head = (
@@ -90,7 +90,7 @@ def tasks_page() -> str:
         "the repository (`leaderboards/cytology/cytology.json`, made by `cytobench leaderboard cytology`): of "
         "subsets of the public data sets, so another download gives other numbers.\n\n"
     )
-    listed = table(("name", "question", "unit", "group", "metric", "ranked"), rows)
+    listed = table(("name", "unit", "group", "metric", "ranked", "question"), rows)
     return head + listed + "\n" + "".join(_task(one, sizes) for one in cards)
 
 
@@ -150,7 +150,7 @@ def _sizes() -> dict[str, tuple[int, int]]:
 def datasets_page() -> str:
     """Return the page of the data sets that have a reader: a table, then a section each."""
     rows = [
-        (_to(one.name), cell(one.title), str(sum(one.counts.values()) or ""), cell(one.group), cell(one.licence))
+        (_to(one.name), str(sum(one.counts.values()) or ""), cell(one.group), cell(one.licence), cell(one.title))
         for one in DATASETS.values()
     ]
     head = (
@@ -158,7 +158,7 @@ def datasets_page() -> str:
         "`cytobench/datasets/known/`. Put one into a folder of its name below a data folder (`--data DIR` or "
         "`CYTOBENCH_DATA`). Their licences are their owners'.\n\n"
     )
-    listed = table(("name", "what it is", "items", "group", "licence"), rows)
+    listed = table(("name", "items", "group", "licence", "what it is"), rows)
     return head + listed + "\n" + "".join(map(_dataset, DATASETS.values()))
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import enum
 import re
+import typing
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
-import click
 import typer
 from writing import cell, table
 
@@ -29,7 +32,7 @@ def page() -> str:
     return "".join(parts)
 
 
-def commands(root: click.Command, before: str = "cytobench") -> Iterator[tuple[str, click.Command]]:
+def commands(root: Any, before: str = "cytobench") -> Iterator[tuple[str, Any]]:
     """Yield every command that does something, by its whole name, in the order of the help."""
     for name, command in getattr(root, "commands", {}).items():
         whole = f"{before} {name}"
@@ -39,9 +42,9 @@ def commands(root: click.Command, before: str = "cytobench") -> Iterator[tuple[s
             yield whole, command
 
 
-def _section(name: str, command: click.Command) -> str:
+def _section(name: str, command: Any) -> str:
     text, examples = _help(command.help or "")
-    arguments = "".join(f" {_usage(one)}" for one in command.params if isinstance(one, click.Argument))
+    arguments = "".join(f" {_usage(one)}" for one in command.params if _is_argument(one))
     said = f"## {name}\n\n```text\n{name} [OPTIONS]{arguments}\n```\n\n{text}\n\n"
     if examples:
         lines = "\n".join(examples)
@@ -49,7 +52,7 @@ def _section(name: str, command: click.Command) -> str:
     return said + _options(command, name) + "\n"
 
 
-def _usage(argument: click.Parameter) -> str:
+def _usage(argument: Any) -> str:
     name = (argument.metavar or (argument.name or "").upper()).strip("{}. ")
     name = re.sub(r"[\[\]{}]", "", name)
     return name if argument.required else f"[{name}]"
@@ -64,34 +67,48 @@ def _help(text: str) -> tuple[str, list[str]]:
     return sentences.strip(), [one for one in examples if one.startswith(("cytobench", "torchrun"))]
 
 
-def _options(command: click.Command, where: str) -> str:
-    with click.Context(command, info_name=where) as context:
-        rows = [_row(one, context) for one in command.get_params(context) if not getattr(one, "hidden", False)]
+def _options(command: Any, where: str) -> str:
+    del where
+    rows = [_row(one) for one in command.params if not getattr(one, "hidden", False)]
+    rows.append(("`--help` `-h`", "", "", "Show this message and exit."))
     return table(("option", "takes", "default", "meaning"), rows)
 
 
-def _row(one: click.Parameter, context: click.Context) -> tuple[str, str, str, str]:
-    if isinstance(one, click.Argument):
-        names = f"**{_usage(one)}**"
+def _is_argument(one: Any) -> bool:
+    return bool(one.param_type_name == "argument")
+
+
+def _row(one: Any) -> tuple[str, str, str, str]:
+    if _is_argument(one):
+        names = f"**{cell(_usage(one))}**"
     else:
         names = " ".join(f"`{name}`" for name in (*one.opts, *one.secondary_opts))
     meaning = getattr(one, "help", None) or ""
-    many = " (repeatable)" if one.multiple and "repeatable" not in meaning else ""
-    return names, _takes(one, context), _default(one), cell(meaning + many)
+    many = " (repeatable)" if getattr(one, "multiple", False) and "repeatable" not in meaning else ""
+    return names, _takes(one), _default(one), cell(meaning + many)
 
 
-def _takes(one: click.Parameter, context: click.Context) -> str:
+def _takes(one: Any) -> str:
     if getattr(one, "is_flag", False):
         return ""
-    if isinstance(one.type, click.Choice):
-        return " ".join(f"`{getattr(choice, 'value', choice)}`" for choice in one.type.choices)
-    if isinstance(one, click.Argument):
+    kind = _kind(one)
+    if isinstance(kind, type) and issubclass(kind, enum.Enum):
+        return " ".join(f"`{choice.value}`" for choice in kind)
+    if _is_argument(one):
         return "several" if one.nargs < 0 else ""
-    del context
-    return cell(f"`{one.metavar}`" if one.metavar else f"`{one.type.name.upper().replace(' RANGE', '')}`")
+    words = {int: "whole number", float: "number", str: "text", Path: "path"}
+    least = f", at least {one.min:g}" if getattr(one, "min", None) is not None else ""
+    return cell(f"`{one.metavar}`" if one.metavar else words.get(kind, "text") + least)
 
 
-def _default(one: click.Parameter) -> str:
+def _kind(one: Any) -> Any:
+    """Return the Python type of an option's value: that of a list's items, never None."""
+    kind: Any = one.type_descriptor.annotation
+    given = [part for part in typing.get_args(kind) if part is not type(None)]
+    return given[0] if given else kind
+
+
+def _default(one: Any) -> str:
     if one.required:
         return "*required*"
     value = one.default() if callable(one.default) else one.default

@@ -46,7 +46,7 @@ def rooms() -> str:
     """Return the rooms of the package, a row for each level of its real imports; arrows would all point down."""
     levels = _levels(_imports())
     rows = [sorted(room for room, level in levels.items() if level == at) for at in range(max(levels.values()), -1, -1)]
-    width, box, gap, height = 860, 132, 10, 46
+    width, box, gap, height = 860, 160, 10, 46
     parts, y = [], 6
     for row in rows:
         per_line = max(1, (width + gap) // (box + gap))
@@ -68,7 +68,7 @@ def rooms() -> str:
 def road() -> str:
     """Return the road that data takes, with its two side roads."""
     stops = ("cards", "manifest", "features", "folds", "probe", "predictions", "scores", "leaderboard")
-    box, gap, height = 92, 16, 34
+    box, gap, height = 100, 16, 34
     width = len(stops) * (box + gap) - gap
     parts = [_marker()]
     for at, stop in enumerate(stops):
@@ -76,11 +76,11 @@ def road() -> str:
         parts.append(_box(x, 8, box, height, (stop,)))
         if at:
             parts.append(_arrow(x - gap, 25, x - 1, 25))
-    parts.append(_box(box + gap, 92, 2 * box + gap, height, ("pretraining → a new backbone card",)))
+    parts.append(_box(0, 92, 2.5 * box + gap, height, ("pretraining → a new backbone card",)))
     parts.append(_arrow(1.5 * box + gap, 42, 1.5 * box + gap, 91))
-    third = 3 * (box + gap)
+    third = 2.5 * box + 2 * gap
     parts.append(_box(third, 92, 2 * box + gap, height, ("retrieval, maps, attention",)))
-    parts.append(_arrow(2.5 * box + 2 * gap, 42, third + 40, 91))
+    parts.append(_arrow(2.5 * box + 2 * gap + 30, 42, 2.5 * box + 2 * gap + 30, 91))
     return _figure(parts, width, 134, "The road of the data: each stop has a room of its name.")
 
 
@@ -108,7 +108,7 @@ def folds() -> str:
     parts.append(f'<text x="0" y="{y + 16}">refit, predict</text>')
     parts.append(_bar(left, y, cell, "test", "predict once"))
     for part in range(1, 5):
-        parts.append(_bar(left + part * (cell + gap), y, cell, "train", "fit with the best"))
+        parts.append(_bar(left + part * (cell + gap), y, cell, "train", "fit the best"))
     return _figure(parts, width, 272, "Whole groups (patients, slides) fill the parts; no group is in two of them.")
 
 

@@ -8,8 +8,8 @@ import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import click
 import typer
 
 from cytobench.cli import app
@@ -89,6 +89,15 @@ def pages() -> list[Page]:
     return [read(path) for path in sorted(DOCS.rglob("*.md"))]
 
 
+def _front(text: str) -> tuple[dict[str, str], str]:
+    """Split a page into its front matter, `key: value` a line, and the rest."""
+    if not text.startswith("---\n"):
+        return {}, text
+    head, _, body = text[4:].partition("\n---\n")
+    pairs = (line.partition(":") for line in head.splitlines())
+    return {key.strip(): value.strip() for key, _, value in pairs}, body
+
+
 def blocks_of(text: str) -> Iterator[Block]:
     """Yield the fenced blocks of a page, each with the mark that stands in the line above it."""
     lines = text.splitlines()
@@ -136,11 +145,10 @@ def _arguments(words: list[str]) -> list[str] | None:
 
 
 def _parse(arguments: list[str] | None) -> str:
-    command: click.Command = typer.main.get_command(app)
+    command: Any = typer.main.get_command(app)
     rest, name = list(arguments or []), "cytobench"
-    while isinstance(command, click.Group) or hasattr(command, "commands"):
-        with click.Context(command) as context:
-            known = {option for one in command.get_params(context) for option in one.opts}
+    while getattr(command, "commands", None):
+        known = {option for one in command.params for option in one.opts} | {"--help", "-h"}
         if not rest or rest[0].startswith("-"):
             return "" if set(rest) <= known else f"{name} has no option {rest[0]}"
         inner = command.commands.get(rest[0])
@@ -151,6 +159,8 @@ def _parse(arguments: list[str] | None) -> str:
         return ""
     try:
         command.make_context(name, rest)
-    except click.ClickException as error:
+    except Exception as error:  # typer carries its own copy of click, and with it of its errors
+        if not hasattr(error, "format_message"):
+            raise
         return f"{name}: {error.format_message()}"
     return ""

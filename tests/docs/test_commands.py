@@ -151,7 +151,7 @@ def test_the_examples_of_help_are_spelt_right(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_the_checker_sees_what_is_wrong(tmp_path: Path, desk: Path) -> None:
-    assert "no option" in misspelt("cytobench run -b morphology --nul").lower()
+    assert "--nulls" in misspelt("cytobench run -b morphology --nul")
     assert "no command" in misspelt("echo a && cytobench rum -b morphology")
     assert misspelt("torchrun --nproc-per-node 2 -m cytobench extract -b morphology") == ""
     page = tmp_path / "page.md"
