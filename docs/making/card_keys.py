@@ -13,23 +13,28 @@ from writing import cell, table
 
 from cytobench import cards
 
-_HEAD = """# Card keys
-
-A card is a TOML file. It says what a backbone, a task or a leaderboard *is*; nothing else does. This page is made from the models that read the cards (`cytobench/cards.py`): types, defaults and meanings are those of this version. An unknown key is an error that names the key, the file and the nearest valid one.
-
-A key without a default must be given.
-
-"""
 _KINDS = (
-    ("Backbone card", cards.BackboneCard, "`backbones/NAME.toml`. How to write one: [Bring a model](../how-to/bring-a-model.md)."),
-    ("Task card", cards.TaskCard, "`tasks/NAME.toml`. How to write one: [Bring a data set](../how-to/bring-a-data-set.md)."),
-    ("Leaderboard card", cards.LeaderboardCard, "`leaderboards/NAME.toml`. How to write one: [Share results](../how-to/share-results.md)."),
+    (
+        "Backbone card",
+        cards.BackboneCard,
+        "`backbones/NAME.toml`. How to write one: [Bring a model](../how-to/bring-a-model.md).",
+    ),
+    (
+        "Task card",
+        cards.TaskCard,
+        "`tasks/NAME.toml`. How to write one: [Bring a data set](../how-to/bring-a-data-set.md).",
+    ),
+    (
+        "Leaderboard card",
+        cards.LeaderboardCard,
+        "`leaderboards/NAME.toml`. How to write one: [Share results](../how-to/share-results.md).",
+    ),
 )
 
 
-def page() -> str:
-    """Return the page: a table a card, then one for every table that a card may hold."""
-    parts = [_HEAD]
+def sections() -> str:
+    """Return a table a card, then one for every table that a card may hold."""
+    parts = []
     inner: dict[str, type[BaseModel]] = {}
     for title, model, where in _KINDS:
         parts.append(_section(title, model, where))

@@ -25,21 +25,15 @@ def registry() -> Registry:
     return Registry.load(entry_points=False)
 
 
-def backbones_page() -> str:
-    """Return the page of the shipped backbones: a table, then a section each."""
+def backbones() -> str:
+    """Return the shipped backbones: a table, then a section each."""
     cards = registry().backbones.values()
     rows = [
         (_to(one.name), str(one.dim or ""), one.domain, _weights(one), cell(one.licence), cell(one.title))
         for one in cards
     ]
-    head = (
-        "# Backbones\n\nThe backbones that ship as cards, read from `backbones/*.toml`. Weights are fetched when a "
-        "backbone is named in a command and keep their own licences; *gated* ones need an account and a token "
-        "([Bring a model](../how-to/bring-a-model.md#gated-weights)). Any other model of timm or open_clip can be "
-        "named without a card.\n\n"
-    )
     listed = table(("name", "dim", "pretrained on", "weights", "licence", "what it is"), rows)
-    return head + listed + "\n" + "".join(map(_backbone, cards))
+    return listed + "\n" + "".join(map(_backbone, cards))
 
 
 def _backbone(card: BackboneCard) -> str:
@@ -63,7 +57,8 @@ def _input(card: BackboneCard) -> str:
     if card.preprocess is None:
         return ""
     p = card.preprocess
-    return f"{p.size} px, {p.resize_mode}, centre crop {p.crop_pct:g}, {p.interpolation}, mean {_triple(p.mean)}, std {_triple(p.std)}"
+    cut = f"{p.size} px, {p.resize_mode}, centre crop {p.crop_pct:g}, {p.interpolation}"
+    return f"{cut}, mean {_triple(p.mean)}, std {_triple(p.std)}"
 
 
 def _triple(values: tuple[float, float, float]) -> str:
@@ -76,22 +71,23 @@ def _weights(card: BackboneCard) -> str:
     return said + (", gated" if card.gated else "")
 
 
-def tasks_page() -> str:
-    """Return the page of the shipped tasks: a table, then a section each."""
+def tasks() -> str:
+    """Return the shipped tasks: a table, then a section each."""
     cards = registry().tasks.values()
     sizes = _sizes()
     rows = [
-        (_to(one.name), one.unit, cell(_group(one)), one.metric.replace("_", " "), "yes" if one.ranked else "shown", cell(one.title))
+        (
+            _to(one.name),
+            one.unit,
+            cell(_group(one)),
+            one.metric.replace("_", " "),
+            "yes" if one.ranked else "shown",
+            cell(one.title),
+        )
         for one in cards
     ]
-    head = (
-        "# Tasks\n\nThe tasks that ship as cards, read from `tasks/*.toml`. *Group* is what stays whole in every "
-        "split. *Scored* says on how many cells or bags, of how many groups, the task stands in the leaderboard of "
-        "the repository (`leaderboards/cytology/cytology.json`, made by `cytobench leaderboard cytology`): of "
-        "subsets of the public data sets, so another download gives other numbers.\n\n"
-    )
     listed = table(("name", "unit", "group", "metric", "ranked", "question"), rows)
-    return head + listed + "\n" + "".join(_task(one, sizes) for one in cards)
+    return listed + "\n" + "".join(_task(one, sizes) for one in cards)
 
 
 def _group(card: TaskCard) -> str:
@@ -105,15 +101,21 @@ def _task(card: TaskCard, sizes: Mapping[str, tuple[int, int]]) -> str:
     if card.split.kind == "grouped-kfold":
         split += f", {card.split.folds} folds, seed {card.split.seed}"
     facts = {
-        "data set": f"[`{card.dataset_name}`](data-sets.md#{anchor(card.dataset_name)})" if known else f"`{card.dataset_name}`",
+        "data set": f"[`{card.dataset_name}`](data-sets.md#{anchor(card.dataset_name)})"
+        if known
+        else f"`{card.dataset_name}`",
         "label": f"`{card.label}`" + (f": {', '.join(map(cell, card.classes))}" if card.classes else ""),
-        "group": f"`{card.group}`" if card.group != "none" else "none known: tables say “cells, not patients”",
+        "group": f"`{card.group}`"
+        if card.group != "none"
+        else "none known: tables say “cells, not patients”",
         "bag": f"`{card.bag}`" if card.bag else "",
         "split": split,
         "view": _view(card),
         "metric": f"`{card.metric}`",
         "probes": ", ".join(f"`{one}`" for one in card.probes),
-        "scored": f"{n:,} {card.unit}s" + (f" of {groups} groups" if card.group != "none" else "") if n else "",
+        "scored": f"{n:,} {card.unit}s" + (f" of {groups} groups" if card.group != "none" else "")
+        if n
+        else "",
         "for pretraining": _sealed(card),
         "in the ranking": "yes" if card.ranked else "shown, never ranked",
         "pictures may be shown": "" if card.show_images else "no: its licence forbids it",
@@ -147,19 +149,20 @@ def _sizes() -> dict[str, tuple[int, int]]:
     return {one["task"]: (one["n"], one["groups"]) for one in rows if one["n"]}
 
 
-def datasets_page() -> str:
-    """Return the page of the data sets that have a reader: a table, then a section each."""
+def datasets() -> str:
+    """Return the data sets that have a reader: a table, then a section each."""
     rows = [
-        (_to(one.name), str(sum(one.counts.values()) or ""), cell(one.group), cell(one.licence), cell(one.title))
+        (
+            _to(one.name),
+            str(sum(one.counts.values()) or ""),
+            cell(one.group),
+            cell(one.licence),
+            cell(one.title),
+        )
         for one in DATASETS.values()
     ]
-    head = (
-        "# Data sets\n\nThe data sets CytoBench reads in the layout of their official download, from "
-        "`cytobench/datasets/known/`. Put one into a folder of its name below a data folder (`--data DIR` or "
-        "`CYTOBENCH_DATA`). Their licences are their owners'.\n\n"
-    )
     listed = table(("name", "items", "group", "licence", "what it is"), rows)
-    return head + listed + "\n" + "".join(map(_dataset, DATASETS.values()))
+    return listed + "\n" + "".join(map(_dataset, DATASETS.values()))
 
 
 def _dataset(info: DatasetInfo) -> str:
@@ -186,10 +189,9 @@ def _dataset(info: DatasetInfo) -> str:
     return said
 
 
-def leaderboards_page() -> str:
-    """Return the page of the shipped leaderboards: a section each with its columns."""
-    head = "# Leaderboards\n\nThe leaderboards that ship as cards, read from `leaderboards/*.toml`.\n\n"
-    return head + "".join(map(_leaderboard, registry().leaderboards.values()))
+def leaderboards() -> str:
+    """Return the shipped leaderboards: a section each with its columns."""
+    return "".join(map(_leaderboard, registry().leaderboards.values()))
 
 
 def _leaderboard(card: LeaderboardCard) -> str:
@@ -203,7 +205,8 @@ def _leaderboard(card: LeaderboardCard) -> str:
         for one in card.columns
     ]
     facts = {
-        "backbones": ", ".join(f"[{one}](backbones.md#{anchor(one)})" for one in card.backbones) or "all that have a card",
+        "backbones": ", ".join(f"[{one}](backbones.md#{anchor(one)})" for one in card.backbones)
+        or "all that have a card",
         "folds": str(card.folds or "as each task's card says"),
         "seed": str(card.seed),
         "trials": str(card.trials),
@@ -215,7 +218,9 @@ def _leaderboard(card: LeaderboardCard) -> str:
 
 def probes_table() -> str:
     """Return a table of the probes, as `cytobench list probes` has them."""
-    rows = [(f"`{name}`", cell(title), cell(how), unit) for name, (title, how, unit) in listing._PROBES.items()]
+    rows = [
+        (f"`{name}`", cell(title), cell(how), unit) for name, (title, how, unit) in listing._PROBES.items()
+    ]
     return table(("probe", "what", "how", "tasks"), rows)
 
 
@@ -239,5 +244,3 @@ def _to(name: str) -> str:
 
 def _sheet(facts: Mapping[str, str]) -> str:
     return table(("", ""), ((f"**{key}**", value) for key, value in facts.items() if value)) + "\n"
-
-

@@ -14,19 +14,11 @@ from writing import cell, table
 
 from cytobench.cli import app
 
-_HEAD = """# Command line
 
-Every command, option and default of this version, read from the program itself; `cytobench COMMAND --help` shows the same.
-
-Names of commands, options and choices are exact. Options marked *repeatable* may be given several times. Everything CytoBench writes goes under `--home`; data sets are looked for under `--data`. Exit codes: [Errors and exit codes](errors.md).
-
-"""
-
-
-def page() -> str:
-    """Return the page: a section a command."""
+def sections() -> str:
+    """Return a section a command."""
     root = typer.main.get_command(app)
-    parts = [_HEAD, "## cytobench\n\n", _options(root, "cytobench"), "\n"]
+    parts = ["## cytobench\n\n", _options(root, "cytobench"), "\n"]
     for name, command in commands(root):
         parts.append(_section(name, command))
     return "".join(parts)
@@ -48,7 +40,7 @@ def _section(name: str, command: Any) -> str:
     said = f"## {name}\n\n```text\n{name} [OPTIONS]{arguments}\n```\n\n{text}\n\n"
     if examples:
         lines = "\n".join(examples)
-        said += f"<!-- not run: the examples of --help, each run or parsed where it stands in a guide -->\n```bash\n{lines}\n```\n\n"
+        said += f"```bash\n{lines}\n```\n\n"
     return said + _options(command, name) + "\n"
 
 

@@ -43,9 +43,12 @@ _PURPOSE = {
 
 
 def rooms() -> str:
-    """Return the rooms of the package, a row for each level of its real imports; arrows would all point down."""
+    """Return the rooms of the package, a row for each level of its real imports."""
     levels = _levels(_imports())
-    rows = [sorted(room for room, level in levels.items() if level == at) for at in range(max(levels.values()), -1, -1)]
+    rows = [
+        sorted(room for room, level in levels.items() if level == at)
+        for at in range(max(levels.values()), -1, -1)
+    ]
     width, box, gap, height = 860, 160, 10, 46
     parts, y = [], 6
     for row in rows:
@@ -61,7 +64,10 @@ def rooms() -> str:
         parts.append(f'<line x1="0" x2="{width}" y1="{y - 8}" y2="{y - 8}" class="rule"/>')
     parts.pop()
     return _figure(
-        parts, width, y, "Rooms of cytobench/, from its import statements: a room imports only from rows below its own."
+        parts,
+        width,
+        y,
+        "Rooms of cytobench/, from its import statements: a room imports only from rows below its own.",
     )
 
 
@@ -94,22 +100,43 @@ def folds() -> str:
         parts.append(f'<text x="0" y="{y + 16}">{name}</text>')
         for part in range(5):
             kind = "test" if part == row else "train"
-            parts.append(_bar(left + part * (cell + gap), y, cell, kind if row < 2 else "faint", kind if row < 2 else ""))
-    parts.append(f'<text x="0" y="122" class="small">inside outer fold 1: the test part is not handed on</text>')
+            parts.append(
+                _bar(
+                    left + part * (cell + gap), y, cell, kind if row < 2 else "faint", kind if row < 2 else ""
+                )
+            )
+    parts.append(
+        '<text x="0" y="122" class="small">inside outer fold 1: the test part is not handed on</text>'
+    )
     for row in range(3):
         y = 132 + row * 30
-        parts.append(f'<text x="0" y="{y + 16}">{("inner fold 1", "inner fold 2", "inner fold 3")[row]}</text>')
+        parts.append(
+            f'<text x="0" y="{y + 16}">{("inner fold 1", "inner fold 2", "inner fold 3")[row]}</text>'
+        )
         for part in range(1, 5):
             held = part - 1 == row or (row == 2 and part == 4)
-            parts.append(_bar(left + part * (cell + gap), y, cell, "held" if held else "train", "validate" if held else "train"))
-    parts.append(f'<text x="{left + 5 * (cell + gap) + 10}" y="178" class="small">every backbone: the same</text>')
-    parts.append(f'<text x="{left + 5 * (cell + gap) + 10}" y="196" class="small">candidates, the same budget</text>')
+            parts.append(
+                _bar(
+                    left + part * (cell + gap),
+                    y,
+                    cell,
+                    "held" if held else "train",
+                    "validate" if held else "train",
+                )
+            )
+    parts.append(
+        f'<text x="{left + 5 * (cell + gap) + 10}" y="178" class="small">every backbone: the same</text>'
+    )
+    parts.append(
+        f'<text x="{left + 5 * (cell + gap) + 10}" y="196" class="small">candidates, the same budget</text>'
+    )
     y = 236
     parts.append(f'<text x="0" y="{y + 16}">refit, predict</text>')
     parts.append(_bar(left, y, cell, "test", "predict once"))
-    for part in range(1, 5):
-        parts.append(_bar(left + part * (cell + gap), y, cell, "train", "fit the best"))
-    return _figure(parts, width, 272, "Whole groups (patients, slides) fill the parts; no group is in two of them.")
+    parts += [_bar(left + part * (cell + gap), y, cell, "train", "fit the best") for part in range(1, 5)]
+    return _figure(
+        parts, width, 272, "Whole groups (patients, slides) fill the parts; no group is in two of them."
+    )
 
 
 def _imports() -> dict[str, set[str]]:
@@ -119,7 +146,8 @@ def _imports() -> dict[str, set[str]]:
         if room not in _OUTSIDE:
             found.setdefault(room, set()).update(_rooms_of(path) - {room} - _OUTSIDE)
     return {
-        room: {one for one in targets if one in found and (room, one) not in _LATE} for room, targets in found.items()
+        room: {one for one in targets if one in found and (room, one) not in _LATE}
+        for room, targets in found.items()
     }
 
 
@@ -149,7 +177,8 @@ def _box(x: float, y: float, width: float, height: float, lines: Sequence[str]) 
     middle = x + width / 2
     base = y + height / 2 + 4 - (len([one for one in lines if one]) - 1) * 8
     texts = "".join(
-        f'<text x="{middle:g}" y="{base + at * 16:g}" class="{"name" if not at else "small"} middle">{html.escape(one)}</text>'
+        f'<text x="{middle:g}" y="{base + at * 16:g}" class="{"small" if at else "name"} middle">'
+        f"{html.escape(one)}</text>"
         for at, one in enumerate(lines)
         if one
     )
@@ -163,7 +192,8 @@ def _bar(x: float, y: float, width: float, kind: str, word: str) -> str:
 
 def _marker() -> str:
     return (
-        '<defs><marker id="tip" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="7" markerHeight="7" orient="auto">'
+        '<defs><marker id="tip" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="7" '
+        'markerHeight="7" orient="auto">'
         '<path d="M0 0L8 4L0 8z" class="tip"/></marker></defs>'
     )
 

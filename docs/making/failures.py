@@ -8,31 +8,14 @@ from writing import cell, table
 
 from cytobench import errors
 
-_HEAD = """# Errors and exit codes
 
-Bad input gets one sentence on standard error that says what is wrong, where, and what to do. Nothing that is already computed is lost; the same command goes on from there. A traceback is shown only with `--debug` (or `CYTOBENCH_DEBUG` in the environment).
-
-| exit code | meaning |
-| --- | --- |
-| 0 | done |
-| 1 | it failed: data, weights or the machine; or at least one run of a benchmark failed; or something that was examined must be mended |
-| 2 | the command or a card was written wrongly; nothing was computed |
-| 130 | interrupted (Ctrl-C); the same command goes on from there |
-
-## Kinds of error
-
-For those who call CytoBench from Python: all are subclasses of `CytoBenchError` in `cytobench.errors`.
-
-"""
-
-
-def page() -> str:
-    """Return the page: exit codes, then a row an error."""
+def errors_table() -> str:
+    """Return a row an error."""
     rows = [
         (f"`{kind.__name__}`", f"`{kind.__bases__[0].__name__}`", str(kind.exit_code), cell(_says(kind)))
         for kind in _kinds(errors.CytoBenchError)
     ]
-    return _HEAD + table(("error", "is a", "exit code", "when"), rows)
+    return table(("error", "is a", "exit code", "when"), rows)
 
 
 def _kinds(kind: type[errors.CytoBenchError]) -> Iterator[type[errors.CytoBenchError]]:

@@ -16,7 +16,7 @@ _INK = "#123456"  # replaced by the colour of the page's text
 
 
 def ranks() -> str:
-    """Return five simulated backbones: intervals that overlap, and the ranks that paired differences leave."""
+    """Return five simulated backbones: overlapping intervals, and the ranks that paired differences leave."""
     import matplotlib as mpl
 
     mpl.use("svg")
@@ -26,8 +26,15 @@ def ranks() -> str:
     places = rank_intervals(found, critical_value([found]))
     if places[0, 1] != 2 or places[2, 0] < 2 or found.intervals[0].low > found.intervals[2].high:
         raise ValueError("The figure of ranks no longer shows what its caption says: choose other skills.")
-    style = {"svg.fonttype": "none", "svg.hashsalt": "cytobench", "font.family": "sans-serif", "font.size": 10}
-    ink = dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), _INK)
+    style = {
+        "svg.fonttype": "none",
+        "svg.hashsalt": "cytobench",
+        "font.family": "sans-serif",
+        "font.size": 10,
+    }
+    ink = dict.fromkeys(
+        ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), _INK
+    )
     with mpl.rc_context(style | ink):
         figure, (left, right) = plt.subplots(1, 2, figsize=(7.6, 2.5), sharey=True, layout="constrained")
         rows = np.arange(len(_SKILLS))
@@ -67,10 +74,18 @@ def _simulated() -> Contest:
 
 def _inline(svg: str) -> str:
     drawing = re.sub(r"\n\s*", " ", svg[svg.index("<svg") :]).replace(_INK, "currentColor")
-    drawing = re.sub(r'(<svg [^>]*?) width="[^"]*"', r"\1", re.sub(r'(<svg [^>]*?) height="[^"]*"', r"\1", drawing, count=1), count=1)
+    drawing = re.sub(
+        r'(<svg [^>]*?) width="[^"]*"',
+        r"\1",
+        re.sub(r'(<svg [^>]*?) height="[^"]*"', r"\1", drawing, count=1),
+        count=1,
+    )
     caption = (
-        f"Five simulated backbones on the same {_PATIENTS} patients. Left: the intervals of C and of A overlap. Right: "
-        "patients who are hard are hard for all, so the paired differences vary far less: C cannot be first, while A "
+        f"Five simulated backbones on the same {_PATIENTS} patients. Left: the intervals of C and of A "
+        "overlap. Right: "
+        "patients who are hard are hard for all, so the paired differences vary far less: C cannot be "
+        "first, while A "
         "and B, and D and E, are tied."
     )
-    return f'<figure class="drawing" role="img" aria-label="{caption}">{drawing}<figcaption>{caption}</figcaption></figure>'
+    opening = f'<figure class="drawing" role="img" aria-label="{caption}">'
+    return f"{opening}{drawing}<figcaption>{caption}</figcaption></figure>"

@@ -13,7 +13,7 @@ _TASKS = ("cell-type-pbc", "rbc-type-chula", "malaria-cell", "bccd-cell-type", "
 
 
 def null_table() -> str:
-    """Return the scores of the null models on cell tasks, logistic regression with tuned parameters, in percent."""
+    """Return the scores of the null models on cell tasks, tuned logistic regression, in percent."""
     rows = json.loads(BOARD.read_text(encoding="utf-8"))
     found = {
         (one["task"], one["backbone"]): one

@@ -11,7 +11,8 @@ def cell(text: object) -> str:
     line = " ".join(str(text).split())
     parts = re.split(r"(`[^`]*`)", line)  # inside code nothing but the bar needs care
     return "".join(
-        part.replace("|", "\\|") if part.startswith("`") else _plain(part).replace("|", "\\|") for part in parts
+        part.replace("|", "\\|") if part.startswith("`") else _plain(part).replace("|", "\\|")
+        for part in parts
     )
 
 

@@ -28,7 +28,7 @@ _BETWEEN = re.compile(r"\s*(?:&&|\|\||;|\||>)\s*")
 class Block:
     """A fenced block: its language, title, text, the line it begins in, and what its mark says.
 
-    `reason`: why its commands are not run, "" where they are; `code`: the exit code its last command ends with.
+    `reason`: why its commands are not run, "" where they are; `code`: the exit code of its last command.
     """
 
     language: str
@@ -123,7 +123,7 @@ def blocks_of(text: str) -> Iterator[Block]:
 
 
 def misspelt(command: str) -> str:
-    """Say what is wrong with the `cytobench` commands in a line of shell, "" when all of them could be given."""
+    """Say what is wrong with the `cytobench` commands in a line of shell, "" when all could be given."""
     for part in _BETWEEN.split(command):
         words = shlex.split(part, comments=True)
         problem = _parse(_arguments(words)) if _arguments(words) is not None else ""

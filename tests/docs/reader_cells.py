@@ -50,7 +50,15 @@ def write_cells(desk: Path) -> None:
             for number in range(EACH):
                 name = f"slide-{slide:02d}_{number:02d}.png"
                 _cell(size, slide, rng).save(folder / name)
-                rows.append((f"cells/{kind}/{name}", kind, f"patient-{slide}", f"slide-{slide:02d}", ("benign", "malignant")[slide % 2]))
+                rows.append(
+                    (
+                        f"cells/{kind}/{name}",
+                        kind,
+                        f"patient-{slide}",
+                        f"slide-{slide:02d}",
+                        ("benign", "malignant")[slide % 2],
+                    )
+                )
     with (desk / "my" / "cells.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([("file", "type", "patient", "slide", "diagnosis"), *rows])
     _card(desk, "tasks/my-cells.toml", CARD)

@@ -144,7 +144,7 @@ def test_the_examples_of_help_are_spelt_right(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.syspath_prepend(str(DOCS / "making"))
     import command_line
 
-    blocks = [one for one in blocks_of(command_line.page()) if one.language == "bash"]
+    blocks = [one for one in blocks_of(command_line.sections()) if one.language == "bash"]
     commands = [command for block in blocks for command in block.commands]
     assert len(commands) > 20
     assert [f"{one}: {misspelt(one)}" for one in commands if misspelt(one)] == []
@@ -158,7 +158,7 @@ def test_the_checker_sees_what_is_wrong(tmp_path: Path, desk: Path) -> None:
     page.write_text("```bash\ncytobench show nothing-like-it\n```\n")
     with pytest.raises(AssertionError, match=r"page.md, line 1"):
         _follow(read(page), desk)
-    page.write_text("```bash\necho what is said\n```\n```text title=\"Output\"\nwhat … not said\n```\n")
+    page.write_text('```bash\necho what is said\n```\n```text title="Output"\nwhat … not said\n```\n')
     with pytest.raises(AssertionError, match="not said"):
         _follow(read(page), desk)
     shutil.rmtree(desk)
