@@ -29,7 +29,14 @@ def backbones() -> str:
     """Return the shipped backbones: a table, then a section each."""
     cards = registry().backbones.values()
     rows = [
-        (_to(one.name), str(one.dim or ""), one.domain, _weights(one), cell(one.licence), cell(one.title))
+        (
+            _to(one.name),
+            str(one.dim or ""),
+            one.domain,
+            _weights(one),
+            cell(one.licence.partition(" (")[0]),
+            cell(one.title),
+        )
         for one in cards
     ]
     listed = table(("name", "dim", "pretrained on", "weights", "licence", "what it is"), rows)
@@ -139,7 +146,8 @@ def _sealed(card: TaskCard) -> str:
     if sealing is None:
         return "nothing"
     if hasattr(sealing, "share"):
-        return f"{sealing.share:.0%} of the groups, seed {sealing.seed}; never evaluated"
+        whole = "groups" if card.group != "none" else "cells"
+        return f"{100 * sealing.share:g} % of the {whole}, seed {sealing.seed}; never evaluated"
     return f"`{sealing.column}` = {', '.join(sealing.values)}; never evaluated"
 
 
@@ -219,9 +227,9 @@ def _leaderboard(card: LeaderboardCard) -> str:
 def probes_table() -> str:
     """Return a table of the probes, as `cytobench list probes` has them."""
     rows = [
-        (f"`{name}`", cell(title), cell(how), unit) for name, (title, how, unit) in listing._PROBES.items()
+        (f"`{name}`", unit, cell(title), cell(how)) for name, (title, how, unit) in listing._PROBES.items()
     ]
-    return table(("probe", "what", "how", "tasks"), rows)
+    return table(("probe", "tasks", "what", "how"), rows)
 
 
 def metrics_list() -> str:

@@ -81,6 +81,15 @@ def test_every_file_of_the_project_that_a_page_names_is_there() -> None:
     assert not missing
 
 
+@pytest.mark.parametrize("name", ["how-to/read-the-leaderboard.md", "explanations/why-grouped.md"])
+def test_scores_that_are_quoted_stand_in_the_leaderboard(name: str) -> None:
+    board = (ROOT / "leaderboards" / "cytology" / "cytology.md").read_text(encoding="utf-8")
+    text = (DOCS / name).read_text(encoding="utf-8")
+    quoted = re.findall(r"(?<!\*)\b\d+\.\d \[\d+\.\d, \d+\.\d\]", text)
+    assert len(quoted) >= 4
+    assert [one for one in quoted if one not in board] == []
+
+
 def test_a_page_is_in_the_navigation() -> None:
     config = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
     assert [page.name for page in PAGES if page.name not in config] == []
