@@ -73,11 +73,13 @@ def type_words(annotation: Any) -> str:
     """Return a type as a person who writes TOML says it."""
     origin, given = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is typing.Literal:
-        return " ".join(f'`"{one}"`' for one in given)
+        return " ".join(f"`{_toml(one)}`" for one in given)
     if origin is typing.Annotated:
         return type_words(given[0])
     if origin in (typing.Union, types.UnionType):
         return " or ".join(type_words(one) for one in given if one is not type(None))
+    if origin is list:
+        return f"list of {type_words(given[0])}"
     if origin is tuple:
         size = "" if given[-1] is Ellipsis else f"{len(given)} "
         return f"list of {size}{type_words(given[0])}"

@@ -7,15 +7,22 @@ import re
 from card_keys import type_words
 from writing import cell, table
 
-from cytobench.evaluation.results import ClassResult, FoldResult, IntervalResult, RunResult, SplitResult
+from cytobench.evaluation.results import (
+    ClassResult,
+    FoldResult,
+    IntervalResult,
+    ReliabilityBin,
+    RunResult,
+    SplitResult,
+)
 
 
 def result_keys() -> str:
     """Return a table of the keys of result.json, and one of each record in it."""
     parts = [_keys(RunResult)]
-    for model in (IntervalResult, FoldResult, ClassResult, SplitResult):
+    for model in (IntervalResult, FoldResult, ClassResult, ReliabilityBin, SplitResult):
         says = cell((model.__doc__ or "").strip())
-        parts.append(f"**{model.__name__}**: {says}\n\n{_keys(model)}")
+        parts.append(f"### {model.__name__}\n\n{says}\n\n{_keys(model)}")
     return "\n".join(parts)
 
 
@@ -30,5 +37,5 @@ def _keys(model: type) -> str:
 
 def _explained(text: str) -> dict[str, str]:
     """Return what a docstring says of its keys: `key`: words; `key`: words."""
-    found = re.findall(r"`(\w+)`: (.*?)(?=; `\w+`:|\.\s*$|\.\s*\Z)", " ".join(text.split()))
-    return {name: cell(words) for name, words in found}
+    found = re.findall(r"((?:`\w+`, )*`\w+`): (.*?)(?=; `\w+`|\. `\w+`|\.\s*$)", " ".join(text.split()))
+    return {name: cell(words) for names, words in found for name in re.findall(r"\w+", names)}
