@@ -87,13 +87,12 @@ def tasks() -> str:
             _to(one.name),
             one.unit,
             cell(_group(one)),
-            one.metric.replace("_", " "),
             "yes" if one.ranked else "shown",
             cell(one.title),
         )
         for one in cards
     ]
-    listed = table(("name", "unit", "group", "metric", "ranked", "question"), rows)
+    listed = table(("name", "unit", "group", "ranked", "question"), rows)
     return listed + "\n" + "".join(_task(one, sizes) for one in cards)
 
 
