@@ -83,11 +83,14 @@ def _type(block: Block, page: Page, desk: Path, remembered: list[str]) -> str:
 
 
 def _compare(block: Block, said: str, page: Page) -> None:
-    """Every line that is shown was said, in this order; … stands for anything."""
-    plain = " ".join(said.split())
-    shown = [re.escape(" ".join(line.split())) for line in block.text.splitlines() if line.strip()]
-    pattern = ".*?".join(shown).replace("…", ".*?")
-    assert re.search(pattern, plain, re.DOTALL), f"{page.name}, line {block.line}: not said:\n{said[-3000:]}"
+    """Everything that is shown was said, in this order; a line's end and … stand for anything."""
+    plain, at = " ".join(said.split()), 0
+    for part in re.split(r"…|\n", block.text):
+        wanted = " ".join(part.split())
+        found = plain.find(wanted, at)
+        where = f"{page.name}, line {block.line}"
+        assert found >= 0, f"{where}: not said, or not in this place: '{wanted}'\n{plain[-3000:]}"
+        at = found + len(wanted)
 
 
 @pytest.mark.parametrize("page", _to_run())
