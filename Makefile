@@ -7,13 +7,14 @@ PARTS := pyproject.toml setup.py constraints.txt
 # One thread a worker: two pytest workers with all cores each only get in each other's way.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
-.PHONY: demo test slow lint types wheel constraints clean help
+.PHONY: demo test slow lint types wheel docs docs-serve constraints clean help
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo   set up, run the benchmark on embedded cells, print a leaderboard, write cytobench-demo/"
 	@echo "make test   set up and run the tests (make slow: the long ones)"
 	@echo "make lint   ruff;  make types   mypy;  make wheel   build dist/*.whl;  make clean   remove what was made"
+	@echo "make docs   build the documentation into site/;  make docs-serve   show it while it is written"
 
 $(VENV)/.made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -51,10 +52,21 @@ types: $(VENV)/.tools
 wheel: $(VENV)/.installed
 	$(PIP) wheel --quiet --no-deps --wheel-dir dist .
 
+$(VENV)/.docs: $(VENV)/.installed
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[docs]'
+	@touch $@
+
+docs: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	@echo "Built: site/index.html"
+
+docs-serve: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve --watch cytobench --watch backbones --watch tasks --watch leaderboards
+
 constraints: $(VENV)/.tools
 	@{ echo '# The versions CytoBench was last tested with; `make` installs these. Regenerate: make constraints.'; \
 	  $(PIP) freeze --exclude-editable | grep -viE '^(nvidia|cuda|triton|setuptools|pip)' | grep -v ' @ '; } > constraints.new
 	mv constraints.new constraints.txt
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info cytobench-demo .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) build dist site *.egg-info cytobench-demo .mypy_cache .ruff_cache .pytest_cache

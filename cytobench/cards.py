@@ -39,11 +39,18 @@ class Preprocess(_Strict):
     """How a crop becomes a network's input: resize, centre crop, then (pixel / 255 - mean) / std."""
 
     size: int = Field(gt=0, description="side of the square input, px")
-    resize_mode: Literal["shortest", "squash", "pad"] = "shortest"
-    crop_pct: float = Field(default=1.0, gt=0.0, le=1.0)
-    interpolation: Literal["bicubic", "bilinear", "lanczos", "nearest"] = "bicubic"
-    mean: Triple
-    std: Triple
+    resize_mode: Literal["shortest", "squash", "pad"] = Field(
+        "shortest",
+        description="shortest side to size, both sides to size, or longest side to size and padded",
+    )
+    crop_pct: float = Field(
+        1.0, gt=0.0, le=1.0, description="size over the side resized to; then centre crop"
+    )
+    interpolation: Literal["bicubic", "bilinear", "lanczos", "nearest"] = Field(
+        "bicubic", description="how pixels are resampled"
+    )
+    mean: Triple = Field(description="of red, green and blue in pretraining, on a scale of 0 to 1")
+    std: Triple = Field(description="of red, green and blue in pretraining, on a scale of 0 to 1")
 
 
 class View(_Strict):
@@ -54,12 +61,14 @@ class View(_Strict):
     `precomputed`: nothing is cut, another tool has stored the features of this place of a slide.
     """
 
-    kind: Literal["window", "box", "tile", "precomputed"]
-    size: float | None = Field(default=None, gt=0)
-    unit: Literal["px", "um"] = "px"
-    stride: float | None = Field(default=None, gt=0)
-    min_tissue: float = Field(default=0.0, ge=0.0, le=1.0)
-    pad: Literal["reflect", "edge", "black", "white"] = "reflect"
+    kind: Literal["window", "box", "tile", "precomputed"] = Field(description="one of these, as above")
+    size: float | None = Field(None, gt=0, description="side of a window or tile")
+    unit: Literal["px", "um"] = Field("px", description="of size and stride; um needs a column mpp")
+    stride: float | None = Field(None, gt=0, description="from tile to tile; default: size")
+    min_tissue: float = Field(0.0, ge=0.0, le=1.0, description="least share of a tile that is no background")
+    pad: Literal["reflect", "edge", "black", "white"] = Field(
+        "reflect", description="what stands where a view reaches over the border of its image"
+    )
 
     @model_validator(mode="after")
     def _size_given(self) -> View:
@@ -75,10 +84,12 @@ class View(_Strict):
 class Split(_Strict):
     """Which rows are tested when; `folds` and `seed` count for grouped-kfold only."""
 
-    kind: Literal["grouped-kfold", "official", "file", "leave-one-group-out"] = "grouped-kfold"
-    folds: int = Field(default=5, ge=2, le=100)
-    seed: int = Field(default=0, ge=0)
-    path: str = ""
+    kind: Literal["grouped-kfold", "official", "file", "leave-one-group-out"] = Field(
+        "grouped-kfold", description="official reads the column split, file a CSV of sample and fold"
+    )
+    folds: int = Field(5, ge=2, le=100, description="number of outer folds")
+    seed: int = Field(0, ge=0, description="of the drawing of folds; that of a run is added")
+    path: str = Field("", description="the CSV of a split of kind file, relative to the card")
 
     @model_validator(mode="after")
     def _path_given(self) -> Split:
@@ -91,22 +102,22 @@ class Split(_Strict):
 class SealedShare(_Strict):
     """A seeded share of the groups."""
 
-    share: Fraction = 0.2
-    seed: int = Field(default=0, ge=0)
+    share: Fraction = Field(0.2, description="of the groups, met on average: a group's name decides")
+    seed: int = Field(0, ge=0, description="of the drawing")
 
 
 class SealedValues(_Strict):
     """The rows whose `column` holds one of `values`."""
 
-    column: str
-    values: tuple[str, ...] = Field(min_length=1)
+    column: str = Field(description="a column of the manifest")
+    values: tuple[str, ...] = Field(min_length=1, description="the values set aside")
 
 
 class SubBags(_Strict):
     """Bags cut at random, but always in the same way, into smaller ones of about `size` instances."""
 
-    size: int = Field(ge=1)
-    seed: int = Field(default=0, ge=0)
+    size: int = Field(ge=1, description="instances in a smaller bag, about")
+    seed: int = Field(0, ge=0, description="of the drawing")
 
 
 class DataSource(_Strict):
@@ -116,16 +127,20 @@ class DataSource(_Strict):
     relative to the card.
     """
 
-    format: Literal["folder", "table", "features"]
-    path: str
-    columns: dict[str, str] = Field(default_factory=dict)
-    outside: bool = False
-    labels: str = ""
+    format: Literal["folder", "table", "features"] = Field(
+        description="class folders, a table, or features of slides"
+    )
+    path: str = Field(description="the folder or the table file")
+    columns: dict[str, str] = Field(
+        default_factory=dict, description='a table\'s own names: { image = "file", group = "patient_id" }'
+    )
+    outside: bool = Field(False, description="let path, and the images of a table, leave the card's folder")
+    labels: str = Field("", description="the table of the slides (features only)")
 
 
 class _Card(_Strict):
-    name: Name
-    title: str = Field(min_length=1)
+    name: Name = Field(description="what commands call it; unique among cards of its kind")
+    title: str = Field(min_length=1, description="what people call it")
     source: Path | None = Field(default=None, exclude=True, repr=False)
     origin: str = Field(default="", exclude=True, repr=False)
 
@@ -133,26 +148,36 @@ class _Card(_Strict):
 class BackboneCard(_Card):
     """A frozen encoder: where its weights are, how it is built and fed, what it was trained on."""
 
-    loader: str = Field(pattern=r"^(timm|open_clip|ibot|handcrafted|null|precomputed|[\w.]+:[\w.]+)$")
-    arch: str = ""
-    arch_options: dict[str, Any] = Field(default_factory=dict)
-    weights: str
-    sha256: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")
-    branch: Literal["teacher", "student"] = "teacher"
+    loader: str = Field(
+        pattern=r"^(timm|open_clip|ibot|handcrafted|null|precomputed|[\w.]+:[\w.]+)$",
+        description='what builds it; "package.module:function" is a function of your own',
+    )
+    arch: str = Field("", description="the architecture, as the loader calls it")
+    arch_options: dict[str, Any] = Field(default_factory=dict, description="passed on to the architecture")
+    weights: str = Field(
+        description="hf-hub:OWNER/REPO[@COMMIT][:FILE], https://…, gdrive:ID, a file, shipped:…, random, none"
+    )
+    sha256: str = Field("", pattern=r"^([0-9a-f]{64})?$", description="of the weights; checked when given")
+    branch: Literal["teacher", "student"] = Field(
+        "teacher", description="which network of an iBOT checkpoint"
+    )
     dim: int = Field(ge=0, description="length of one feature vector")
-    pooling: Literal["cls", "cls+mean", "mean", "head", "none"] = "cls"
-    preprocess: Preprocess | None = None
-    precision: Literal["fp32", "fp16", "bf16"] = "fp32"
-    standardise: bool = False
-    seed: int = Field(default=0, ge=0)
-    pretrained_on: tuple[str, ...] = ()
-    domain: Literal["cytology", "histology", "natural", "none"]
-    licence: str
-    licence_url: str = ""
-    citation: str
-    url: str = ""
-    gated: bool = False
-    notes: str = ""
+    pooling: Literal["cls", "cls+mean", "mean", "head", "none"] = Field(
+        "cls",
+        description="what becomes the feature: class token, mean of patch tokens, or the model's own head",
+    )
+    preprocess: Preprocess | None = Field(None, description="how crops become its input")
+    precision: Literal["fp32", "fp16", "bf16"] = Field("fp32", description="what it computes in")
+    standardise: bool = Field(False, description="scale features by training rows where nothing is tuned")
+    seed: int = Field(0, ge=0, description="of random weights")
+    pretrained_on: tuple[str, ...] = Field((), description="data sets it has seen: tables mark the overlap")
+    domain: Literal["cytology", "histology", "natural", "none"] = Field(description="what it was trained on")
+    licence: str = Field(description="of the weights")
+    licence_url: str = Field("", description="where the licence stands")
+    citation: str = Field(description="whom to cite")
+    url: str = Field("", description="where to read more")
+    gated: bool = Field(False, description="whether its page asks for an account and an agreement")
+    notes: str = Field("", description="what else to know")
 
     @model_validator(mode="after")
     def _network_is_complete(self) -> BackboneCard:
@@ -187,36 +212,46 @@ class BackboneCard(_Card):
 class TaskCard(_Card):
     """A labelled set of instances or bags, how it is cut, grouped, split and scored."""
 
-    unit: Literal["cell", "bag"] = "cell"
-    dataset: str | DataSource
-    options: dict[str, Any] = Field(default_factory=dict)
-    label: str = "label"
-    classes: tuple[str, ...] | None = Field(default=None, min_length=2)
-    exclude: tuple[str, ...] = ()
+    unit: Literal["cell", "bag"] = Field("cell", description="what is judged: single cells, or bags of them")
+    dataset: str | DataSource = Field(
+        description='a known data set, images of your own, or "package.module:function", a reader of your own'
+    )
+    options: dict[str, Any] = Field(default_factory=dict, description="passed on to the reader")
+    label: str = Field("label", description="the column that holds the classes")
+    classes: tuple[str, ...] | None = Field(
+        None, min_length=2, description="which classes, in which order; default: all, sorted"
+    )
+    exclude: tuple[str, ...] = Field((), description="classes left out")
     hierarchy: dict[str, tuple[str, ...]] | None = Field(
-        default=None, description="for each class the classes above it, the widest first"
+        None, description="for each class the classes above it, the widest first"
     )
-    group: str
-    accept_ungrouped: bool = False
-    bag: str | None = None
-    sub_bags: SubBags | None = None
-    split: Split = Split()
-    view: View
-    pretrain: Literal["never", "sealed"] = "never"
-    sealed: SealedShare | SealedValues | None = None
-    ranked: bool = True
-    show_images: bool = True
+    group: str = Field(description="the column that must never stand on both sides of a split, or none")
+    accept_ungrouped: bool = Field(False, description='accept group = "none": tables then say so')
+    bag: str | None = Field(None, description="the column that names the bag of an instance")
+    sub_bags: SubBags | None = Field(None, description="cut bags into smaller ones")
+    split: Split = Field(Split(), description="which rows are tested when")
+    view: View = Field(description="how an instance is cut out of its image")
+    pretrain: Literal["never", "sealed"] = Field("never", description="what pretraining may read of it")
+    sealed: SealedShare | SealedValues | None = Field(
+        None, description="which part is sealed for pretraining"
+    )
+    ranked: bool = Field(True, description="false: shown, never averaged or ranked")
+    show_images: bool = Field(True, description="false: the licence forbids to show its pictures anywhere")
     metric: Literal["balanced_accuracy", "accuracy", "macro_f1", "weighted_f1", "cohen_kappa", "auroc"] = (
-        "balanced_accuracy"
+        Field("balanced_accuracy", description="the primary one; all are reported")
     )
-    probes: tuple[str, ...] = ("knn", "linear")
-    same_group_neighbours: bool = True
-    family: str = ""
-    known_confounds: str = ""
-    licence: str = ""
-    citation: str = ""
-    url: str = ""
-    notes: str = ""
+    probes: tuple[str, ...] = Field(
+        ("knn", "linear"), description="run by default; of bags: abmil, mean-linear, max-linear"
+    )
+    same_group_neighbours: bool = Field(
+        True, description="whether kNN may use cells of the query's own group"
+    )
+    family: str = Field("", description="a name for several tasks, for --task")
+    known_confounds: str = Field("", description="what tells the classes apart beside the cells")
+    licence: str = Field("", description="of the images")
+    citation: str = Field("", description="whom to cite")
+    url: str = Field("", description="where to read more")
+    notes: str = Field("", description="what else to know")
 
     @model_validator(mode="before")
     @classmethod
@@ -353,21 +388,21 @@ def _no_tree(hierarchy: dict[str, tuple[str, ...]], classes: tuple[str, ...] | N
 class Column(_Strict):
     """One column of a leaderboard: a task under one probe, tuned or not."""
 
-    task: str
-    probe: str
-    tuned: bool = True
-    ranked: bool = True
+    task: str = Field(description="a task's name")
+    probe: str = Field(description="a probe's name")
+    tuned: bool = Field(True, description="parameters chosen on inner folds, or the published default")
+    ranked: bool = Field(True, description="false: shown, not ranked")
 
 
 class LeaderboardCard(_Card):
     """Which runs a leaderboard shows, and under which split, budget and seed they must have been made."""
 
-    columns: tuple[Column, ...] = Field(min_length=1)
-    backbones: tuple[str, ...] = ()
-    folds: int | None = None
-    seed: int = 0
-    trials: int = Field(default=20, ge=0)
-    notes: str = ""
+    columns: tuple[Column, ...] = Field(min_length=1, description="what it shows, in this order")
+    backbones: tuple[str, ...] = Field((), description="which rows; default: all that have a card")
+    folds: int | None = Field(None, description="outer folds runs must have; default: the task's")
+    seed: int = Field(0, description="seed runs must have")
+    trials: int = Field(20, ge=0, description="budget of searched probes runs must have")
+    notes: str = Field("", description="said below the table")
 
 
 CardT = TypeVar("CardT", BackboneCard, TaskCard, LeaderboardCard, ProbeCard)

@@ -111,6 +111,15 @@ class RunResult(_Record):
     `trials`: budget of a search, None for fixed grids and untuned runs; `device`: where the probe was fitted;
     `precision`: what the encoder computes in; `seconds`: time per stage (`encode`: at the encoder's rate,
     only if it was used now).
+
+    `protocol`: number of the protocol it was made under; `run_id`: SHA-256 of all that decides what it
+    predicts; `metric`: the primary one; `classes`: support and recall of each; `confusion`: true classes in
+    rows, predicted ones in columns; `folds`: sizes and parameters of each outer fold; `n`: tested examples;
+    `n_groups`: groups they come from; `group`: the column that stayed whole; `split`: kind, digest and seed
+    of the folds; `seed`: of the run; `manifest_digest`: of the rows evaluated; `sealed_digest`: of those set
+    aside for pretraining; `space_id`: of the features; `encoder`: what that id is the digest of;
+    `predictions_sha256`, `trials_sha256`, `attention_sha256`: of the files beside it; `versions`: of
+    everything that touches the numbers; `warnings`: what weakens the score.
     """
 
     schema_version: Literal[1] = 1
