@@ -45,7 +45,7 @@ def read_task(
     else:
         heard = [text for text in data.warnings if "not patients, are split" not in text]
         findings.append(
-            Finding("data", "warn", f"{len(heard)} remarks of the reader.", cases=tuple(heard))
+            Finding("data", "warn", "The reader remarks:", cases=tuple(heard))
             if heard
             else Finding("data", "pass", f"{len(data.table):,} rows read.")
         )

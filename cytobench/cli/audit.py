@@ -115,5 +115,5 @@ def _findings(found: Audit) -> list[Finding]:
         )
         told.append(Finding(kind.name, mark, f"{says}.", kind.cure if fresh else "", cases))
     if found.remarks:
-        told.append(Finding("whole set", "warn", f"{len(found.remarks)} remarks.", "", found.remarks))
+        told.append(Finding("whole set", "warn", "To know about it:", "", found.remarks))
     return told
