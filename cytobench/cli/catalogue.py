@@ -90,8 +90,8 @@ def list_(
         Kind.probes: _probes,
         Kind.leaderboards: _leaderboards,
     }
-    registry = load_registry(plugin, tell=False)
-    _print(makers[kind](with_imported(registry, where.home)))
+    registry = with_imported(load_registry(plugin, tell=False), where.home)
+    _print(makers[kind](registry))
     _tell_broken(registry)
 
 
@@ -262,7 +262,7 @@ def _probes(registry: Registry) -> Table:
 
 
 def _from(cards: Collection[_Card], card: _Card | None = None) -> list[str]:
-    """Return the column that says where cards come from, or its cell for `card`; none if all are shipped."""
+    """Return the column of where cards come from, or its cell for `card`; nothing if all are shipped."""
     if all(one.origin == "shipped" for one in cards):
         return []
     return ["from"] if card is None else [card.origin.removeprefix("plugin ")]

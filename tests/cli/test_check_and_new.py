@@ -53,6 +53,9 @@ def short(training, test):
 """
 
 
+_COLUMNS = ('probe = "even-odds"', 'probe = "own_probes:even", tuned = false')
+
+
 def test_a_board_may_name_the_probes_of_plugins(cytobench, tmp_path: Path) -> None:
     (tmp_path / "own_probes.py").write_text(_PROBE)
     for kind, name, rest in (
@@ -60,8 +63,7 @@ def test_a_board_may_name_the_probes_of_plugins(cytobench, tmp_path: Path) -> No
         (
             "leaderboards",
             "own-board",
-            'columns = [{ task = "cell-type-pbc", probe = "even-odds" }, {task = "cell-type-pbc", '
-            'probe = "own_probes:even", tuned = false }]\n',
+            "columns = [" + ", ".join(f'{{ task = "cell-type-pbc", {probe} }}' for probe in _COLUMNS) + "]\n",
         ),
     ):
         (tmp_path / kind).mkdir()
