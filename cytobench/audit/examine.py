@@ -9,7 +9,7 @@ from pathlib import Path
 from cytobench.audit.fields import Fields, field_issues, how_alike, read_fields
 from cytobench.audit.issue import KINDS, Audit, Issue, Member
 from cytobench.audit.pool import POOL_ROWS, PoolSubject, kinship, open_pool, pool_member
-from cytobench.audit.quality import member_of, odd_colours, quality_issues
+from cytobench.audit.quality import cut_off, member_of, odd_colours, quality_issues
 from cytobench.audit.seen import Seen
 from cytobench.cards import BackboneCard, TaskCard
 from cytobench.checks.copies import find_copies, find_copies_between
@@ -75,14 +75,17 @@ def audit(
     if not len(subject):
         raise DataError(f"No image of the task {card.name} can be decoded: download or copy its files again.")
     fields, broken_fields = read_fields(subject, home=home, digests=digests, reporter=reporter)
+    at_border, remark = cut_off(subject)
     issues = [
         *_broken_data(read),
         *_unreadable(broken | broken_fields),
         *_copies(subject, imprints, reporter),
         *field_issues(subject, fields, reporter, cells_too=bool((subject.items.boxes[:, 2] < 0).all())),
         *quality_issues(subject, imprints),
+        *at_border,
     ]
     remarks = [line for one in read.findings if one.mark == "warn" for line in one.cases]
+    remarks += [remark] if remark else []
     remarks += [one.says for one in confounds(subject, imprints, reporter) if one.mark == "warn"]
     pools = tuple(
         open_pool(name, subject, data_dirs=request.data_dirs, home=home, digests=digests, reporter=reporter)

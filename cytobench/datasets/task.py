@@ -203,10 +203,10 @@ def _root(card: TaskCard, name: str, data_dirs: Sequence[Path], home: Path, repo
         import_function(f"{info.reader.partition(':')[0]}:generate")(root, reporter=reporter)
         return root
     looked = ", ".join(str(folder) for folder in data_dirs) or "no data folder was given"
-    source = f"; download it from {info.url}" if info and info.url else ""
+    source = f"download it from {info.url}, and " if info and info.url else ""
     raise MissingDataError(
         f"The data of task '{card.name}' are not here: no folder named {' or '.join(folders)} "
-        f"(looked in: {looked}){source}, and name the folder above it with --data or CYTOBENCH_DATA."
+        f"(looked in: {looked}); {source}name the folder above it with --data or CYTOBENCH_DATA."
     )
 
 
