@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cytobench.audit.fields import Fields, field_issues, how_alike, read_fields
 from cytobench.audit.issue import KINDS, Audit, Issue, Member
-from cytobench.audit.pool import POOL_ROWS, PoolSubject, kinship, open_pool, pool_member
+from cytobench.audit.pool import POOL_ROWS, PoolSubject, kinship, open_pool, pool_member, require_pool
 from cytobench.audit.quality import cut_off, member_of, odd_colours, quality_issues
 from cytobench.audit.seen import Seen
 from cytobench.cards import BackboneCard, TaskCard
@@ -67,6 +67,8 @@ def audit(
     backbone that cannot be loaded.
     """
     card, home = request.card, request.home
+    for name in request.pools:
+        require_pool(name)  # before minutes of reading
     digests = FileDigests(home)
     read = read_task(card, data_dirs=request.data_dirs, home=home, digests=digests, reporter=reporter)
     if read.subject is None:
