@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cytobench.audit.fields import Fields, field_issues, how_alike, read_fields
-from cytobench.audit.issue import KINDS, Audit, Issue, Member
+from cytobench.audit.issue import KINDS, Audit, Issue, Member, Need
 from cytobench.audit.pool import POOL_ROWS, PoolSubject, kinship, open_pool, pool_member, require_pool
 from cytobench.audit.quality import cut_off, member_of, odd_colours, quality_issues
 from cytobench.audit.seen import Seen
@@ -101,7 +101,12 @@ def audit(
     digests.flush()
     ordered = _in_order(issues, allow, baseline)
     facts = _facts(subject, fields, pools, said)
-    return Audit(card.name, ordered, tuple(remarks), facts, Pictures(subject, fields, pools))
+    return Audit(card.name, ordered, tuple(remarks), facts, _had(request), Pictures(subject, fields, pools))
+
+
+def _had(request: Request) -> frozenset[Need]:
+    named: dict[Need, bool] = {"backbone": bool(request.backbones), "pool": bool(request.pools)}
+    return frozenset(need for need, there in named.items() if there)
 
 
 def _by_backbones(

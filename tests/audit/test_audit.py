@@ -46,6 +46,12 @@ def test_clean_cells_have_no_issue(planted: Planted, home: Path) -> None:
     found = audited(planted.card(), home)
     assert not found.issues
     assert not found.failed
+    told = json.loads(as_json(found))
+    assert told["not_looked_for"] == ["pool-copies", "alike-across-folds", "alike-pool", "label-outlier"]
+    html = page(planted.card(), found, found.pictures.of, SilentReporter())
+    clean, _, unseen = html.partition("Not looked for</h2>")
+    assert "Far from its own class and near another (needs a backbone)" in unseen
+    assert "Far from its own class and near another" not in clean
 
 
 def test_what_is_planted_is_found(planted: Planted, home: Path) -> None:
