@@ -72,7 +72,8 @@ def audit(
     digests = FileDigests(home)
     read = read_task(card, data_dirs=request.data_dirs, home=home, digests=digests, reporter=reporter)
     if read.subject is None:
-        raise DataError(next(one.says for one in read.findings if one.mark == "fail"))
+        wrong = next(one for one in read.findings if one.mark == "fail")
+        raise DataError("; ".join([wrong.says, *wrong.cases]))
     subject, imprints, broken = described(read.subject, home=home, digests=digests, reporter=reporter)
     if not len(subject):
         raise DataError(f"No image of the task {card.name} can be decoded: download or copy its files again.")
@@ -148,11 +149,13 @@ def _facts(
 
 
 def _broken_data(read: Reading) -> list[Issue]:
-    return [
-        Issue(KINDS["data"], tuple(Member("field", -1, case, "") for case in one.cases), one.says)
-        for one in read.findings
-        if one.mark == "fail"
-    ]
+    """Return an issue for each row or problem that keeps data from being evaluated."""
+    found = []
+    for one in read.findings:
+        if one.mark == "fail":
+            members = [(Member("field", -1, case, ""),) for case in one.cases] or [()]
+            found += [Issue(KINDS["data"], member, one.says) for member in members]
+    return found
 
 
 def _unreadable(broken: dict[str, str]) -> list[Issue]:
