@@ -153,8 +153,8 @@ def _broken_data(read: Reading) -> list[Issue]:
     found = []
     for one in read.findings:
         if one.mark == "fail":
-            members = [(Member("field", -1, case, ""),) for case in one.cases] or [()]
-            found += [Issue(KINDS["data"], member, one.says) for member in members]
+            members: list[tuple[Member, ...]] = [(Member("field", -1, case, ""),) for case in one.cases]
+            found += [Issue(KINDS["data"], member, one.says) for member in members or [()]]
     return found
 
 

@@ -131,7 +131,7 @@ def _leftovers(seen: _Seen) -> list[Finding]:
             Finding(
                 "locks",
                 "warn",
-                f"{len(blocking)} studies are locked by runs that ended: others wait some seconds for each.",
+                f"Locks of studies whose runs ended: {len(blocking)}; others wait some seconds for each.",
                 "Delete these files while no run is going on.",
                 tuple(blocking),
             )
@@ -142,7 +142,7 @@ def _leftovers(seen: _Seen) -> list[Finding]:
             Finding(
                 "leftovers",
                 "warn",
-                f"{len(old)} half-written files of killed runs.",
+                f"Half-written files of killed runs: {len(old)}.",
                 "`cytobench cache gc` removes those of features; delete the others.",
                 tuple(old),
             )

@@ -63,12 +63,14 @@ class Columns:
     warned: tuple[str, ...]
 
 
-def find_columns(table: pl.DataFrame, path: Path, *, label: str = "", group: str = "") -> Columns:
-    """Return which columns of `table` (text) are what; `label` and `group` are what the user named.
+def find_columns(
+    table: pl.DataFrame, path: Path, *, label: str = "", group: str = "", bag: str = ""
+) -> Columns:
+    """Return which columns of `table` (text) are what; `label`, `group` and `bag` are what the user named.
 
     Raises UsageError when the images or the labels cannot be told.
     """
-    for asked, option in ((label, "--label"), (group, "--group")):
+    for asked, option in ((label, "--label"), (group, "--group"), (bag, "--bag")):
         if asked and asked not in table.columns:
             raise UsageError(f"{path} has no column '{asked}' ({option}); it has {', '.join(table.columns)}.")
     image = _named(table, IMAGE) or _with_image_names(table)
@@ -79,7 +81,7 @@ def find_columns(table: pl.DataFrame, path: Path, *, label: str = "", group: str
     box = _box(table)
     taken = {image, *box.values()}
     found_group = group or _named(table, GROUP, without={*taken, label})
-    found_label = label or _label(table, path, {*taken, found_group})
+    found_label = label or _label(table, path, {*taken, found_group, bag})
     said = [f"images: column '{image}'"]
     said.append(f"label: column '{found_label}'{'' if label else ' (guessed; --label names another)'}")
     if box:

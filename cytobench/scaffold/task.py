@@ -114,9 +114,7 @@ def _group_in_file_names(found: _Found, root: Path) -> None:
 def _of_table(path: Path, card: Path, label: str, group: str, bag: str) -> _Found:
     path = path.expanduser().resolve()
     raw = tables.load(path)
-    columns = find_columns(raw, path, label=label, group=group)
-    if bag and bag not in raw.columns:
-        raise UsageError(f"{path} has no column '{bag}' (--bag); it has {', '.join(raw.columns)}.")
+    columns = find_columns(raw, path, label=label, group=group, bag=bag)
     mapping = {ours: theirs for ours, theirs in columns.box.items() if ours != theirs}
     if columns.image != "image":
         mapping = {"image": columns.image} | mapping

@@ -140,6 +140,50 @@ def test_a_new_task_guesses_the_columns_of_a_table(cytobench, own_cells: Path) -
     assert "folds = 4" in card
 
 
+def test_a_new_task_of_bags_takes_no_bag_for_the_label(cytobench, own_cells: Path) -> None:
+    rows = [
+        f"cells/{kind}/{i}.png,b{i // 3}{kind},{kind},p{i // 6}{kind}"
+        for kind in ("round", "long")
+        for i in range(12)
+    ]
+    (own_cells / "bags.csv").write_text("\n".join(["file,smear_no,outcome,patient", *rows]))
+    table = ["--table", own_cells / "bags.csv", "--bag", "smear_no"]
+    made = cytobench("new", "task", "bagged", *table, "--out", own_cells)
+    assert made.code == 0, made.err
+    card = (own_cells / "tasks" / "bagged.toml").read_text()
+    assert 'label = "outcome"' in card
+    assert 'unit = "bag"' in card
+    marks = _marks(cytobench("check", own_cells / "tasks" / "bagged.toml", "--json").out)
+    assert {question for question, mark in marks.items() if mark == "fail"} <= {"copies across folds"}
+    assert (marks["data"], marks["groups"], marks["leakage of groups"]) == ("pass", "pass", "pass")
+    assert cytobench("new", "task", "b2", *table[:-1], "nosuch", "--out", own_cells).code == 2
+
+
+def test_doctor_tells_odd_states(cytobench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "secret-of-a-test")
+    home, broken = tmp_path / "home", tmp_path / "broken"
+    for path in (
+        home / "studies" / "a.log.lock",
+        home / "weights" / "half.part",
+        broken / "tasks" / "x.toml",
+    ):
+        path.parent.mkdir(parents=True)
+        path.write_text("")
+    for path in (home / "studies" / "a.log.lock", home / "weights" / "half.part"):
+        os.utime(path, (0, 0))
+    ran = cytobench("doctor", "--json", "--home", home, "--plugin", broken)
+    assert ran.code == 1
+    assert "secret-of-a-test" not in ran.out + ran.err
+    found = {(one["question"], one["mark"]): one for one in json.loads(ran.out)}
+    assert "a.log.lock" in found["locks", "warn"]["cases"][0]
+    assert "x.part" in found["leftovers", "warn"]["cases"][0]
+    assert "x.toml" in found["plugins", "fail"]["says"]
+    assert "HF_TOKEN" in found["token", "pass"]["says"]
+    ran = cytobench("doctor", "--json", "--home", card)
+    assert ran.code == 1
+    assert any("is a file" in one["says"] for one in json.loads(ran.out) if one["mark"] == "fail")
+
+
 def test_a_new_task_needs_data_and_a_name(cytobench, tmp_path: Path) -> None:
     assert cytobench("new", "task", "x", "--out", tmp_path).code == 2
     assert cytobench("new", "backbone", "a/b", "--function", "--out", tmp_path).code == 2
