@@ -20,6 +20,7 @@ from cytobench.checks.told import confounds
 from cytobench.digests import FileDigests
 from cytobench.errors import DataError
 from cytobench.images import RGB, decode
+from cytobench.pictures.licence import refuse_blind
 from cytobench.progress import Reporter
 
 
@@ -67,6 +68,7 @@ def audit(
     backbone that cannot be loaded.
     """
     card, home = request.card, request.home
+    refuse_blind([card])
     digests = FileDigests(home)
     read = read_task(card, data_dirs=request.data_dirs, home=home, digests=digests, reporter=reporter)
     if read.subject is None:

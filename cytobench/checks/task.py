@@ -35,6 +35,9 @@ def check_task(card: TaskCard, *, data_dirs: Sequence[Path], home: Path, reporte
     read = read_task(card, data_dirs=data_dirs, home=home, digests=digests, reporter=reporter)
     if read.subject is None:
         return [*read.findings, *(_unseen(question) for question in _NEEDS_FILES)]
+    if card.precomputed:
+        pictures = Finding("pictures", "skip", "None: features of another tool, so no copies or confounds.")
+        return [*read.findings, *_of_rows(read), pictures, _noise(read.subject)]
     subject, imprints, broken = described(read.subject, home=home, digests=digests, reporter=reporter)
     digests.flush()
     findings = [*read.findings, decodable(read.subject, broken), *unused(read.subject), *_of_rows(read)]
