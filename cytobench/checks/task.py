@@ -80,7 +80,7 @@ def _copies(subject: Subject, copies: Copies, sha256: Sequence[str]) -> list[Fin
             continue
         equal = int(pairs.equal.sum())
         says = (
-            f"{len(pairs):,} {'pair' if len(pairs) == 1 else 'pairs'} of pictures show the same {name}: {equal:,} with equal pixels"
+            f"Pairs of pictures that show the same {name}: {len(pairs):,}, {equal:,} with equal pixels"
             f" ({bytes_too:,} in files of equal bytes), {len(pairs) - equal:,} nearly equal."
         )
         cases = tuple(
