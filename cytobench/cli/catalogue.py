@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,8 +17,11 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
+    from cytobench.cards import BackboneCard, LeaderboardCard, ProbeCard, TaskCard
     from cytobench.cli.options import Places
     from cytobench.registry import Registry
+
+    _Card = BackboneCard | TaskCard | ProbeCard | LeaderboardCard
 
 _PROBES = {
     "knn": (
@@ -54,7 +57,7 @@ _PROBES = {
         "bag",
     ),
 }
-_WIDTHS = {"name": 18, "data": 8, "unit": 4, "probes": 10, "dim": 4, "domain": 9, "weights": 6}
+_WIDTHS = {"name": 18, "data": 8, "unit": 4, "probes": 10, "from": 12, "dim": 4, "domain": 9, "weights": 6}
 
 
 class Kind(StrEnum):
@@ -84,10 +87,12 @@ def list_(
         Kind.backbones: _backbones,
         Kind.tasks: lambda registry: _tasks(registry, where.data),
         Kind.datasets: lambda registry: _datasets(registry, where),
-        Kind.probes: lambda registry: _probes(),
+        Kind.probes: _probes,
         Kind.leaderboards: _leaderboards,
     }
-    _print(makers[kind](with_imported(load_registry(plugin), where.home)))
+    registry = with_imported(load_registry(plugin, tell=False), where.home)
+    _print(makers[kind](registry))
+    _tell_broken(registry)
 
 
 def show(
@@ -100,19 +105,29 @@ def show(
 
     [dim]Examples:[/dim]  cytobench show uni  ·  cytobench show cell-type-pbc  ·  cytobench show my/card.toml
     """
-    registry = load_registry(plugin)
+    registry = load_registry(plugin, tell=False)
     facts = _facts(registry, name)
     if facts is None and name in _dataset_names():
         _show_dataset(registry, name)
         return
     if facts is None:
-        known = [*registry.backbones, *registry.tasks, *registry.leaderboards, *_dataset_names(), *_PROBES]
+        _tell_broken(registry)
+        cards = (registry.backbones, registry.tasks, registry.probes, registry.leaderboards)
+        known = [*(one for shelf in cards for one in shelf), *_dataset_names(), *_PROBES]
         near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
         hint = (
             f"did you mean {' or '.join(near)}?" if near else "see `cytobench list backbones|tasks|datasets`."
         )
         raise CardError(f"Nothing is named '{name}'; {hint}")
     _print(_fact_sheet(name, facts))
+    _tell_broken(registry)
+
+
+def _tell_broken(registry: Registry) -> None:
+    """Name the plugins that were left out, and why, in one line below what is listed."""
+    if registry.broken:
+        told = "; ".join(f"{one.origin}: {one.reason.rstrip('.')}" for one in registry.broken)
+        typer.secho(f"Left out: {told}.", err=True, fg=typer.colors.YELLOW)
 
 
 def _show_dataset(registry: Registry, name: str) -> None:
@@ -125,11 +140,12 @@ def _show_dataset(registry: Registry, name: str) -> None:
 
 
 def _facts(registry: Registry, name: str) -> dict[str, object] | None:
-    for cards in (registry.backbones, registry.tasks, registry.leaderboards):
+    for cards in (registry.backbones, registry.tasks, registry.probes, registry.leaderboards):
         if name in cards:
             return _card_facts(cards[name])
-    if ":" in name:
-        return _card_facts(registry.backbone(name))
+    if ":" in name and not name.endswith(".toml"):
+        backbone = name.startswith(("timm:", "open_clip:", "ibot:"))
+        return _card_facts(registry.backbone(name) if backbone else registry.probe(name))
     if name.endswith(".toml"):
         return _card_facts(_card_of_any_kind(registry, name))
     if name in _PROBES:
@@ -141,7 +157,7 @@ def _facts(registry: Registry, name: str) -> dict[str, object] | None:
 def _card_of_any_kind(registry: Registry, path: str) -> object:
     """Read a card whose kind is not known: the kind whose keys fit; else the first complaint."""
     complaints = []
-    for read in (registry.task, registry.backbone, registry.leaderboard):
+    for read in (registry.task, registry.backbone, registry.probe, registry.leaderboard):
         try:
             return read(path)
         except CardError as error:
@@ -155,8 +171,11 @@ def _card_facts(card: object) -> dict[str, object]:
     assert isinstance(card, BaseModel)  # for the type checker
     facts = card.model_dump(mode="json", exclude_defaults=False)
     source = getattr(card, "source", None)
-    return {key: value for key, value in facts.items() if value not in ("", None, [], {})} | {
-        "card": str(source) if source else "made from its name"
+    origin = getattr(card, "origin", "")
+    return {
+        **{key: value for key, value in facts.items() if value not in ("", None, [], {})},
+        **({"from": origin} if origin not in ("", "shipped") else {}),
+        "card": str(source) if source else "made from its name",
     }
 
 
@@ -167,11 +186,13 @@ def _dataset_names() -> list[str]:
 
 
 def _backbones(registry: Registry) -> Table:
-    table = _table("Backbones", "name", "dim", "domain", "weights", "title", "licence")
-    for card in registry.backbones.values():
+    cards = registry.backbones.values()
+    table = _table("Backbones", "name", *_from(cards), "dim", "domain", "weights", "title", "licence")
+    for card in cards:
         gate = ", gated" if card.gated else ""
         dim = str(card.dim or "-")
-        _add(table, card.name, dim, card.domain, _weights(card.weights) + gate, card.title, card.licence)
+        weights = _weights(card.weights) + gate
+        _add(table, card.name, *_from(cards, card), dim, card.domain, weights, card.title, card.licence)
     table.caption = (
         "Also any model of timm (timm:NAME) or open_clip (open_clip:MODEL/PRETRAINED), "
         "and any iBOT checkpoint (ibot:PATH?arch=vit_base_patch16_224)."
@@ -191,11 +212,13 @@ def _tasks(registry: Registry, data: tuple[Path, ...]) -> Table:
     from cytobench.datasets import available_tasks
 
     available = available_tasks(registry.tasks, data)
-    table = _table("Tasks", "name", "data", "unit", "probes", "group", "ranked", "title")
-    for card in registry.tasks.values():
+    cards = registry.tasks.values()
+    table = _table("Tasks", "name", *_from(cards), "data", "unit", "probes", "group", "ranked", "title")
+    for card in cards:
         _add(
             table,
             card.name,
+            *_from(cards, card),
             _where(card.dataset, here=card in available),
             card.unit,
             " ".join(card.probes),
@@ -227,17 +250,39 @@ def _datasets(registry: Registry, where: Places) -> Table:
     return datasets_table(list(DATASETS.values()), tasks, where, width=output().width)
 
 
-def _probes() -> Table:
-    table = _table("Probes", "name", "what", "how", "tasks")
+def _probes(registry: Registry) -> Table:
+    cards = registry.probes.values()
+    table = _table("Probes", "name", *_from(cards), "what", "how", "tasks")
     for name, (title, how, unit) in _PROBES.items():
-        _add(table, name, title, how, unit)
+        _add(table, name, *(["shipped"] if _from(cards) else []), title, how, unit)
+    for card in cards:
+        _add(table, card.name, *_from(cards, card), card.title, card.function, card.unit)
+    table.caption = "Also a function of your own: -p package.module:function (cytobench/probes/custom.py)."
     return table
 
 
+def _from(cards: Collection[_Card], card: _Card | None = None) -> list[str]:
+    """Return the column of where cards come from, or its cell for `card`; nothing if all are shipped."""
+    if all(one.origin == "shipped" for one in cards):
+        return []
+    if card is None:
+        return ["from"]
+    origin = card.origin.removeprefix("plugin ")
+    return [Path(origin).name if Path(origin).is_dir() else origin]  # `show` gives a folder's whole path
+
+
 def _leaderboards(registry: Registry) -> Table:
-    table = _table("Leaderboards", "name", "title", "columns", "backbones")
-    for card in registry.leaderboards.values():
-        _add(table, card.name, card.title, str(len(card.columns)), str(len(card.backbones) or "all"))
+    cards = registry.leaderboards.values()
+    table = _table("Leaderboards", "name", *_from(cards), "title", "columns", "backbones")
+    for card in cards:
+        _add(
+            table,
+            card.name,
+            *_from(cards, card),
+            card.title,
+            str(len(card.columns)),
+            str(len(card.backbones) or "all"),
+        )
     return table
 
 

@@ -77,7 +77,10 @@ def _write(
         made.append(place / f"{name}.parquet")
         if name == "stress":
             probes = mine["probe"].unique(maintain_order=True)
-            made += [draw(mine.filter(mine["probe"] == one), place / f"{name}-{one}.png") for one in probes]
+            made += [
+                draw(mine.filter(mine["probe"] == one), place / f"{name}-{folder_name(one)}.png")
+                for one in probes
+            ]
         else:
             made.append(draw(mine, place / f"{name}.png"))
     return made

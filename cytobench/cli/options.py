@@ -38,7 +38,7 @@ PluginOption = Annotated[
     typer.Option(
         "--plugin",
         metavar="DIR",
-        help="Folder with backbones/, tasks/ or leaderboards/ of your own (repeatable).",
+        help="Folder with backbones/, tasks/, probes/ or leaderboards/ of your own (repeatable).",
         show_default=False,
     ),
 ]
@@ -95,11 +95,11 @@ def _home(option: Path | None) -> Path:
     return Path(platformdirs.user_data_dir("cytobench", appauthor=False))
 
 
-def load_registry(plugins: list[Path] | None) -> Registry:
-    """Return all cards; broken installed plugins are named on standard error and left out."""
+def load_registry(plugins: list[Path] | None, *, tell: bool = True) -> Registry:
+    """Return all cards; broken plugins are left out and (unless `tell` is false) named on standard error."""
     from cytobench.registry import Registry
 
     registry = Registry.load([folder.expanduser() for folder in plugins or []])
-    for broken in registry.broken:
+    for broken in registry.broken if tell else ():
         typer.secho(f"Left out: {broken.origin}: {broken.reason}", err=True, fg=typer.colors.YELLOW)
     return registry

@@ -28,6 +28,7 @@ __all__ = [
     "DatasetInfo",
     "Download",
     "available_tasks",
+    "find_folder",
     "find_root",
     "import_function",
     "is_inside",
@@ -45,7 +46,11 @@ def find_root(name: str, data_dirs: Iterable[Path]) -> Path | None:
 
     A data set that is not in DATASETS has a folder of its own name.
     """
-    folders = DATASETS[name].folders if name in DATASETS else (name,)
+    return find_folder(DATASETS[name].folders if name in DATASETS else (name,), data_dirs)
+
+
+def find_folder(folders: Sequence[str], data_dirs: Iterable[Path]) -> Path | None:
+    """Return the first of `folders` below one of `data_dirs`, or one of these itself; None if absent."""
     for data_dir in data_dirs:
         for folder in folders:
             if (data_dir / folder).is_dir():
@@ -65,7 +70,7 @@ def import_function(reference: str, card: Path | None = None) -> Reader:
     module_name, _, attribute = reference.partition(":")
     try:
         found: Any = getattr(import_beside(module_name, card), attribute)
-    except (ImportError, AttributeError) as error:
+    except Exception as error:  # whatever foreign code raises, the user must learn whose it is
         raise CardError(
             f"The reader '{reference}' cannot be imported ({error}): check the card's dataset key."
         ) from error
@@ -133,5 +138,15 @@ def _at_hand(card: TaskCard, data_dirs: Sequence[Path]) -> bool:
             return False
     info = DATASETS.get(card.dataset)
     if info is None:
-        return ":" in card.dataset and find_root(card.name, data_dirs) is not None
+        return ":" in card.dataset and _plugin_has(card, data_dirs)
     return info.generated or find_root(info.name, data_dirs) is not None
+
+
+def _plugin_has(card: TaskCard, data_dirs: Sequence[Path]) -> bool:
+    from cytobench.datasets.plugin import plugin_data
+
+    try:
+        data = plugin_data(card)
+    except CardError:
+        return False
+    return data.generate is not None or data.find(data_dirs) is not None

@@ -26,6 +26,7 @@ from cytobench.datasets import (
 from cytobench.datasets.bags import cut_bags, refuse_torn_bags
 from cytobench.datasets.faults import faults, left_out_classes, refuse_faults
 from cytobench.datasets.listing import RefusedError
+from cytobench.datasets.plugin import plugin_data
 from cytobench.datasets.sealing import split_sealed
 from cytobench.datasets.tiles import expand_tiles
 from cytobench.errors import CardError, CytoBenchError, DataError, MissingDataError
@@ -151,14 +152,14 @@ def _source(
         reader = import_function(f"cytobench.datasets.{card.dataset.format}:read")
         return _Source(reader, source_path(card), options)
     if card.dataset in DATASETS:
-        reader, name = import_function(DATASETS[card.dataset].reader), DATASETS[card.dataset].name
+        reader = import_function(DATASETS[card.dataset].reader)
     elif ":" in card.dataset:
-        reader, name = import_function(card.dataset, card.source), card.name
+        reader = import_function(card.dataset, card.source)
     else:
         near = difflib.get_close_matches(card.dataset, DATASETS, n=1)
         hint = f"did you mean '{near[0]}'?" if near else "see `cytobench list datasets`."
         raise CardError(f"{_name(card)}: there is no data set named '{card.dataset}'; {hint}")
-    return _Source(reader, root or _root(card, name, data_dirs, home, reporter), options)
+    return _Source(reader, root or _root(card, card.dataset, data_dirs, home, reporter), options)
 
 
 def _read(card: TaskCard, source: _Source, memory: RawTables) -> tuple[pl.DataFrame, list[str]]:
@@ -189,11 +190,14 @@ def _call(source: _Source) -> tuple[pl.DataFrame, list[str]]:
 
 def _root(card: TaskCard, name: str, data_dirs: Sequence[Path], home: Path, reporter: Reporter) -> Path:
     """Find the data set's folder; a generated set is written below `home` when it is not there yet."""
-    found = find_root(name, data_dirs)
+    plugin = plugin_data(card) if ":" in name else None
+    found = plugin.find(data_dirs) if plugin else find_root(name, data_dirs)
     if found is not None:
         return found
-    info = DATASETS.get(name)
-    folders = info.folders if info else (name,)
+    if plugin and plugin.generate:
+        return plugin.generated(home, reporter)
+    info = plugin.info if plugin else DATASETS.get(name)
+    folders = plugin.folders if plugin else info.folders if info else (name,)
     if info and info.generated:
         root = home / "datasets" / folders[0]
         import_function(f"{info.reader.partition(':')[0]}:generate")(root, reporter=reporter)

@@ -155,7 +155,8 @@ def _nothing_to_tune(probe: str, request: RunRequest) -> bool:
 def _probes(request: RunRequest, card: TaskCard) -> list[str]:
     """Return a task's probes: of those asked for, the ones of its unit, or all, to say why, if none is."""
     asked = list(dict.fromkeys(request.probes or card.probes))
-    fitting = [probe for probe in asked if impossible(probe, card, request) is None]
+    reasons = {probe: impossible(probe, card, request) for probe in asked}
+    fitting = [probe for probe, why in reasons.items() if why is None or why.status == "failed"]
     return fitting if request.probes and fitting else asked
 
 

@@ -19,6 +19,7 @@ from cytobench.evaluation.results import PROTOCOL, RunResult
 from cytobench.evaluation.retrieval import METRICS as RETRIEVAL_METRICS
 from cytobench.evaluation.uncertainty import MEASURED, scored_of, tree_views
 from cytobench.leaderboard.collect import StoredRuns
+from cytobench.leaderboard.rows import called
 from cytobench.statistics.intervals import influence, standard_error
 from cytobench.statistics.paired import Comparison, compare, holm
 from cytobench.statistics.sources import Spread, spread_by_source
@@ -60,7 +61,7 @@ class Duel:
     def kind(self) -> str:
         """The probe with its tuning, and its metric where that is not the task's."""
         own = title_of(self.metric) if self.probe in OWN_METRIC else ""
-        return " ".join(filter(None, (self.probe, "tuned" if self.tuned else "", own)))
+        return " ".join(filter(None, (called(self.probe), "tuned" if self.tuned else "", own)))
 
 
 def duels(

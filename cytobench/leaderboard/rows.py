@@ -60,6 +60,12 @@ class Row:
         return self.task, self.probe, self.tuned
 
 
+def called(probe: str) -> str:
+    """Return how tables call a probe: of `package.module:function` the module and the function."""
+    place, colon, function = probe.partition(":")
+    return f"{place.rpartition('.')[2]}:{function}" if colon else probe
+
+
 def with_skill(rows: Sequence[Row]) -> list[Row]:
     """Return the rows with their skill above the best null of the same task, probe and tuning.
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from cytobench.cards import TaskCard
 from cytobench.evaluation.metrics import title_of
 from cytobench.evaluation.recipes import OWN_METRIC
-from cytobench.leaderboard.rows import Row
+from cytobench.leaderboard.rows import Row, called
 from cytobench.leaderboard.uncertainty import ColumnFacts, Judged, Standing
 
 _HOW_TO_READ = (
@@ -61,7 +61,7 @@ class Heading:
     @property
     def short(self) -> str:
         """The probe as headings name it."""
-        return " ".join(filter(None, (self.probe, "tuned" if self.tuned else "", self.metric)))
+        return " ".join(filter(None, (called(self.probe), "tuned" if self.tuned else "", self.metric)))
 
 
 @dataclass(frozen=True)

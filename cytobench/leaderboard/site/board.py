@@ -8,7 +8,7 @@ from functools import cached_property
 
 from cytobench.cards import BackboneCard, TaskCard
 from cytobench.evaluation.results import RunResult
-from cytobench.leaderboard.rows import Row
+from cytobench.leaderboard.rows import Row, called
 from cytobench.leaderboard.site.cost import Cost
 from cytobench.leaderboard.site.examples import Gallery
 from cytobench.leaderboard.site.stored_curves import Curves
@@ -99,4 +99,4 @@ def main_columns(rows: Sequence[Row], metrics: Mapping[str, str]) -> dict[str, K
 
 def probe_of(key: Key) -> str:
     """Return how headings call a column's probe."""
-    return f"{key[1]}{' tuned' if key[2] else ''}"
+    return f"{called(key[1])}{' tuned' if key[2] else ''}"

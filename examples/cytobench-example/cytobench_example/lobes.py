@@ -1,6 +1,6 @@
 """A data set: drawn nuclei of one, two or three lobes, from six donors whose stains differ.
 
-Its layout is its own: `pictures/0001.png` … and a text file `labels.txt` with a line `0001 bilobed donor-3` each.
+Its layout is its own: `pictures/0001.png` … and a text file `labels.txt` with lines `0001 bilobed donor-3`.
 """
 
 from __future__ import annotations
@@ -70,9 +70,9 @@ def generate(root: Path, *, reporter: Reporter) -> None:
 
 def _nucleus(lobes: int, stain: np.ndarray, rng: np.random.Generator) -> Image.Image:
     """Draw a cell of 64 x 64 px whose lobes have together the same area, whatever their number."""
-    picture = Image.new("RGB", (64, 64), tuple(int(v) for v in np.clip((238, 226, 234) + stain / 3, 0, 255)))
+    picture = Image.new("RGB", (64, 64), tuple(int(v) for v in np.clip(stain / 3 + (238, 226, 234), 0, 255)))
     draw = ImageDraw.Draw(picture)
-    colour = tuple(int(v) for v in np.clip((96, 52, 138) + stain, 0, 255))
+    colour = tuple(int(v) for v in np.clip(stain + np.array((96, 52, 138)), 0, 255))
     radius, turn = 15 / lobes**0.5, rng.uniform(0, 2 * np.pi)
     for lobe in range(lobes):
         angle = turn + 2 * np.pi * lobe / lobes

@@ -1,4 +1,4 @@
-"""What a plugin's own tests should hold: its cards are read, its reader reads, its probe gives probabilities."""
+"""What a plugin's own tests should hold: its cards, its reader and its probe do what they promise."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cytobench_example import lobes, shrunken
+
 from cytobench.errors import DataError
 from cytobench.probes.custom import TrainingPart, require_probabilities
 from cytobench.progress import SilentReporter
@@ -26,7 +27,7 @@ def test_the_reader_reads_what_is_generated_and_says_what_is_missing(tmp_path: P
     assert len(table) == lobes.PICTURES
     assert table["donor"].n_unique() == lobes.DONORS
     (tmp_path / "pictures" / "0007.png").unlink()
-    with pytest.raises(DataError, match="pictures/0007.png is missing"):
+    with pytest.raises(DataError, match=r"pictures/0007\.png is missing"):
         lobes.read(tmp_path)
 
 
