@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -64,6 +65,14 @@ def test_a_fact_sheet_says_where_a_card_is_from(python: Python) -> None:
     shown = python("-m", "cytobench", "show", "shrunken-centroids")
     assert "plugin example (cytobench-example 0.1.0)" in shown.stdout
     assert "cytobench_example.shrunken:fit_and_predict" in shown.stdout
+
+
+def test_check_knows_it_by_the_name_of_its_package(python: Python) -> None:
+    checked = python("-m", "cytobench", "check", "cytobench-example", "--json", "--device", "cpu")
+    subjects = {one["name"]: one["findings"] for one in json.loads(checked.stdout)}
+    assert subjects["cytobench-example"][0]["says"] == "4 cards can be read."
+    assert {"example-ripples", "example-lobes", "shrunken-centroids", "example"} < set(subjects)
+    assert all(found["mark"] != "fail" for findings in subjects.values() for found in findings)
 
 
 @pytest.mark.slow

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cytobench.audit.fields import Fields, field_issues, how_alike, read_fields
-from cytobench.audit.issue import KINDS, Audit, Issue, Member
-from cytobench.audit.pool import POOL_ROWS, PoolSubject, kinship, open_pool, pool_member
-from cytobench.audit.quality import member_of, odd_colours, quality_issues
+from cytobench.audit.issue import KINDS, Audit, Issue, Member, Need
+from cytobench.audit.pool import POOL_ROWS, PoolSubject, kinship, open_pool, pool_member, require_pool
+from cytobench.audit.quality import cut_off, member_of, odd_colours, quality_issues
 from cytobench.audit.seen import Seen
 from cytobench.cards import BackboneCard, TaskCard
 from cytobench.checks.copies import find_copies, find_copies_between
@@ -69,22 +69,28 @@ def audit(
     """
     card, home = request.card, request.home
     refuse_blind([card])
+    for name in request.pools:
+        require_pool(name)  # before minutes of reading
     digests = FileDigests(home)
     read = read_task(card, data_dirs=request.data_dirs, home=home, digests=digests, reporter=reporter)
     if read.subject is None:
-        raise DataError(next(one.says for one in read.findings if one.mark == "fail"))
+        wrong = next(one for one in read.findings if one.mark == "fail")
+        raise DataError("; ".join([wrong.says, *wrong.cases]))
     subject, imprints, broken = described(read.subject, home=home, digests=digests, reporter=reporter)
     if not len(subject):
         raise DataError(f"No image of the task {card.name} can be decoded: download or copy its files again.")
     fields, broken_fields = read_fields(subject, home=home, digests=digests, reporter=reporter)
+    at_border, remark = cut_off(subject)
     issues = [
         *_broken_data(read),
         *_unreadable(broken | broken_fields),
         *_copies(subject, imprints, reporter),
         *field_issues(subject, fields, reporter, cells_too=bool((subject.items.boxes[:, 2] < 0).all())),
         *quality_issues(subject, imprints),
+        *at_border,
     ]
     remarks = [line for one in read.findings if one.mark == "warn" for line in one.cases]
+    remarks += [remark] if remark else []
     remarks += [one.says for one in confounds(subject, imprints, reporter) if one.mark == "warn"]
     pools = tuple(
         open_pool(name, subject, data_dirs=request.data_dirs, home=home, digests=digests, reporter=reporter)
@@ -98,7 +104,12 @@ def audit(
     digests.flush()
     ordered = _in_order(issues, allow, baseline)
     facts = _facts(subject, fields, pools, said)
-    return Audit(card.name, ordered, tuple(remarks), facts, Pictures(subject, fields, pools))
+    return Audit(card.name, ordered, tuple(remarks), facts, _had(request), Pictures(subject, fields, pools))
+
+
+def _had(request: Request) -> frozenset[Need]:
+    named: dict[Need, bool] = {"backbone": bool(request.backbones), "pool": bool(request.pools)}
+    return frozenset(need for need, there in named.items() if there)
 
 
 def _by_backbones(
@@ -140,11 +151,13 @@ def _facts(
 
 
 def _broken_data(read: Reading) -> list[Issue]:
-    return [
-        Issue(KINDS["data"], tuple(Member("field", -1, case, "") for case in one.cases), one.says)
-        for one in read.findings
-        if one.mark == "fail"
-    ]
+    """Return an issue for each row or problem that keeps data from being evaluated."""
+    found = []
+    for one in read.findings:
+        if one.mark == "fail":
+            members = [(Member("field", -1, case, ""),) for case in one.cases] or [()]
+            found += [Issue(KINDS["data"], member, one.says) for member in members]
+    return found
 
 
 def _unreadable(broken: dict[str, str]) -> list[Issue]:

@@ -7,17 +7,22 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Where = Literal["cell", "field", "pool"]
+Need = Literal["backbone", "pool"]
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of issue: its heading, whether it must be mended (`fail`), what it means, and what to do."""
+    """A kind of issue: its heading, whether it must be mended (`fail`), what it means, and what to do.
+
+    `needs`: without which of these it cannot be looked for.
+    """
 
     name: str
     heading: str
     mark: Literal["fail", "warn"]
     means: str
     cure: str
+    needs: frozenset[Need] = frozenset()
 
 
 KINDS = {
@@ -57,6 +62,7 @@ KINDS = {
             "fail",
             "A backbone trained on this pool has seen what is tested.",
             "Take them out of the pool, or seal them in the task's card.",
+            frozenset({"pool"}),
         ),
         Kind(
             "contradicting-labels",
@@ -93,6 +99,7 @@ KINDS = {
             "Closer than nearest neighbours of this set are to each other: one cell in two pictures, or "
             "neighbours of one smear. Look at them.",
             "Where they show one cell, give both the same group.",
+            frozenset({"backbone"}),
         ),
         Kind(
             "alike-pool",
@@ -100,6 +107,7 @@ KINDS = {
             "warn",
             "Closer than nearest neighbours of the task are to each other. Look at them.",
             "Where they show one cell, take it out of the pool.",
+            frozenset({"backbone", "pool"}),
         ),
         Kind(
             "label-outlier",
@@ -107,6 +115,7 @@ KINDS = {
             "warn",
             "A rare form, or a wrong label.",
             "Let a person look.",
+            frozenset({"backbone"}),
         ),
         Kind(
             "outlier",
@@ -175,12 +184,16 @@ class Issue:
 
 @dataclass(frozen=True)
 class Audit:
-    """What an audit found: issues by kind and score, remarks that concern no single picture, and facts."""
+    """What an audit found: issues by kind and score, remarks that concern no single picture, and facts.
+
+    `had`: the backbone and pool that some kinds need, as far as they were named.
+    """
 
     task: str
     issues: tuple[Issue, ...]
     remarks: tuple[str, ...]
     facts: tuple[str, ...]
+    had: frozenset[Need] = frozenset()
     pictures: Any = field(default=None, repr=False)
 
     @property
@@ -191,3 +204,7 @@ class Audit:
     def of_kind(self, kind: str) -> Sequence[Issue]:
         """Return the issues of one kind."""
         return [issue for issue in self.issues if issue.kind.name == kind]
+
+    def lacks(self, kind: str) -> list[Need]:
+        """Return what a kind needs and was not named: then it was not looked for."""
+        return sorted(KINDS[kind].needs - self.had)

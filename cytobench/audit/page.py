@@ -58,7 +58,12 @@ def page(card: TaskCard, audit: Audit, picture: Callable[[Member], RGB], reporte
         "remarks": audit.remarks,
         "confounds": card.known_confounds,
         "sections": sections,
-        "clean": [kind.heading for kind in KINDS.values() if not audit.of_kind(kind.name)],
+        "clean": [kind.heading for kind in KINDS.values() if _clean(audit, kind.name)],
+        "unseen": [
+            f"{kind.heading} (needs a {' and a '.join(lacking)})"
+            for kind in KINDS.values()
+            if (lacking := audit.lacks(kind.name))
+        ],
         "notes": [*credits_of(card), *([] if card.show_images else [HIDDEN])],
     }
     return render("audit.html", context, folder=_TEMPLATES)
@@ -71,6 +76,7 @@ def as_json(audit: Audit) -> str:
         "failed": audit.failed,
         "facts": list(audit.facts),
         "remarks": list(audit.remarks),
+        "not_looked_for": [name for name in KINDS if audit.lacks(name)],
         "counts": {name: len(audit.of_kind(name)) for name in KINDS if audit.of_kind(name)},
         "issues": [issue.record() for issue in audit.issues],
     }
@@ -86,6 +92,10 @@ def verdict(audit: Audit) -> str:
         return "Nothing was found."
     parts = [f"{wrong:,} to mend", f"{look:,} worth a look"]
     return ", ".join(parts + ([f"{known:,} known already"] if known else [])) + "."
+
+
+def _clean(audit: Audit, kind: str) -> bool:
+    return not audit.of_kind(kind) and not audit.lacks(kind)
 
 
 def _start(card: TaskCard) -> int:

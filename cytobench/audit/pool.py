@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -44,6 +45,17 @@ class PoolSubject:
     packed: Pool | None = None
 
 
+def require_pool(named: str) -> None:
+    """Raise UsageError where `named` is nothing that `open_pool` knows; reads nothing."""
+    if named not in DATASETS and not Path(named).expanduser().is_dir():
+        near = difflib.get_close_matches(named, DATASETS, n=1)
+        hint = f" (did you mean '{near[0]}'?)" if near else ""
+        raise UsageError(
+            f"There is no pool '{named}'{hint}: name a data set (`cytobench list datasets`), a folder of "
+            "images, or a folder that `cytobench pretrain` wrote."
+        )
+
+
 def open_pool(
     named: str,
     subject: Subject,
@@ -65,11 +77,7 @@ def open_pool(
     for candidate in (folder, folder / "pool"):
         if is_pool(candidate):
             return _packed(folder.name, Pool(candidate), reporter)
-    if not folder.is_dir():
-        raise UsageError(
-            f"There is no pool '{named}': name a data set (`cytobench list datasets`), a folder of images, "
-            "or a folder that `cytobench pretrain` wrote."
-        )
+    require_pool(named)
     found = images_in(folder, deep=True)
     if not found:
         raise DataError(f"The pool {named} holds no image: check the path given with --pool.")

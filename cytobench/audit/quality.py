@@ -18,13 +18,14 @@ _LACKING = 0.5  # of the median fine detail
 _FAR = 6.0
 _ODD_LABEL = -5.0
 _TELLS_APART = 0.7  # recall of nearest class means, over classes
-_OUTSIDE = 1 / 3
+_OUTSIDE, _MOSTLY_OUTSIDE = 1 / 3, 1 / 2
+_MANY, _OF_ALL = 24, 0.02  # views beyond which the border is the card's matter, not that of single cells
 
 
 def quality_issues(subject: Subject, imprints: Imprints) -> list[Issue]:
-    """Return blank and blurred pictures, and cells whose view leaves the image much."""
+    """Return blank and blurred pictures."""
     found = [_issue(subject, "blank", int(row), "one tone") for row in np.flatnonzero(imprints.blank)]
-    return found + _blurred(subject, imprints) + _cut_off(subject)
+    return found + _blurred(subject, imprints)
 
 
 def _blurred(subject: Subject, imprints: Imprints) -> list[Issue]:
@@ -118,14 +119,37 @@ def robust(values: Doubles) -> Doubles:
     return scaled
 
 
-def _cut_off(subject: Subject) -> list[Issue]:
+def cut_off(subject: Subject) -> tuple[list[Issue], str]:
+    """Return cells whose view leaves the image much, and a remark ("" for none) where very many do.
+
+    Then the size of the view is the matter, and of single cells only those are told that are mostly outside.
+    """
+    outside = outside_image(subject)
+    rows = np.flatnonzero(outside > _OUTSIDE)
+    remark = ""
+    if len(rows) > max(_MANY, _OF_ALL * len(subject)):
+        remark = (
+            f"The view of {len(rows):,} of {len(subject):,} cells leaves the image by more than a third: "
+            "they lie at the border of their fields, and what is outside is continued border. Those that are "
+            "mostly outside are named one by one; a smaller view would leave fewer."
+        )
+        rows = np.flatnonzero(outside > _MOSTLY_OUTSIDE)
+    issues = [
+        _issue(subject, "off-image", int(row), f"{outside[row]:.0%} of the view is outside", outside[row])
+        for row in rows
+    ]
+    return issues, remark
+
+
+def outside_image(subject: Subject) -> Doubles:
+    """Return which share of each row's view lies outside its image, float64 [rows]; 0 without a box."""
     items = subject.items
-    if items.view.kind == "tile" or (items.boxes[:, 2] < 0).all():
-        return []
+    found = np.zeros(len(items))
+    if items.view.kind == "tile":
+        return found
     shapes: dict[str, tuple[int, int]] = {}
-    found = []
-    for row, image in enumerate(items.images):
-        box = items.box(row)
+    for row in np.flatnonzero(items.boxes[:, 2] >= 0).tolist():
+        image, box = items.images[row], items.box(row)
         if box is None:
             continue
         if image not in shapes:
@@ -133,9 +157,7 @@ def _cut_off(subject: Subject) -> list[Issue]:
         width, height = shapes[image]
         left, top, side = images.frame(width, height, box, items.view, items.scale(row))
         inside = _overlap(left, side, width) * _overlap(top, side, height)
-        outside = 1.0 - inside / side**2
-        if outside > _OUTSIDE:
-            found.append(_issue(subject, "off-image", row, f"{outside:.0%} of the view is outside", outside))
+        found[row] = 1.0 - inside / side**2
     return found
 
 

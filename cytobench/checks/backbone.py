@@ -97,8 +97,9 @@ def _weights(card: BackboneCard, home: Path, download: bool, reporter: Reporter)
     except WrongWeightsError as error:
         return Finding("weights", "fail", _sentence(error))
     except WeightsError as error:
-        mark: Mark = "skip" if remote(card) else "fail"
-        return Finding("weights", mark, _sentence(error))
+        by_hand = card.weights.startswith("~") and not Path(card.weights).expanduser().exists()
+        mark: Mark = "skip" if remote(card) or by_hand else "fail"
+        return Finding("weights", mark, _sentence(error), " ".join(card.notes.split()) if by_hand else "")
     except CytoBenchError as error:
         return Finding("weights", "fail", _sentence(error))
     digests.flush()

@@ -31,11 +31,14 @@ def holdings(home: Path, data_dirs: Sequence[Path], plugins: Sequence[Path]) -> 
 
 
 def _cards(registry: Registry) -> list[Finding]:
-    said = (
-        f"{len(registry.backbones)} backbones, {len(registry.tasks)} tasks, {len(registry.leaderboards)} "
-        "leaderboards"
-    )
-    cards = [*registry.backbones.values(), *registry.tasks.values(), *registry.leaderboards.values()]
+    shelves = {
+        "backbones": registry.backbones,
+        "tasks": registry.tasks,
+        "probes of plugins": registry.probes,
+        "leaderboards": registry.leaderboards,
+    }
+    said = ", ".join(f"{len(shelf)} {name}" for name, shelf in shelves.items() if shelf)
+    cards = [card for shelf in shelves.values() for card in shelf.values()]
     origins = sorted({card.origin for card in cards} - {"shipped"})
     found = [Finding("cards", "pass", f"{said}.")]
     if origins:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from cytobench.cards import Column, LeaderboardCard
-from cytobench.checks.asking import failure
-from cytobench.errors import CardError, CytoBenchError
+from collections.abc import Callable
+
+from cytobench.cards import UNIT_OF_PROBE, Column, LeaderboardCard
+from cytobench.errors import CytoBenchError
 from cytobench.findings import Finding
-from cytobench.registry import Registry, import_beside
+from cytobench.registry import Registry
 
 
 def check_leaderboard(card: LeaderboardCard, registry: Registry) -> list[Finding]:
@@ -69,28 +70,23 @@ def _probes(card: LeaderboardCard, registry: Registry) -> Finding:
 
 
 def _unfit(card: LeaderboardCard, column: Column, registry: Registry) -> str:
-    from cytobench.cards import UNIT_OF_PROBE
+    """Return why a column can never be filled, "" where it can."""
+    from cytobench.evaluation.custom import card_of_probe
     from cytobench.evaluation.recipes import UNTUNED_PROBES
 
-    if ":" in column.probe:
-        return _import_problem(column.probe, card)
-    if column.probe not in UNIT_OF_PROBE:
-        return f"there is no probe '{column.probe}' (there are {', '.join(UNIT_OF_PROBE)})"
+    try:
+        brought = card_of_probe(column.probe, registry.probes, card.source)
+    except CytoBenchError as error:
+        return str(error)
+    unit = brought.unit if brought else UNIT_OF_PROBE.get(column.probe)
+    if unit is None:
+        known = ", ".join([*UNIT_OF_PROBE, *registry.probes])
+        return f"there is no probe '{column.probe}' (there are {known})"
     if column.tuned and column.probe in UNTUNED_PROBES:
         return "it has nothing to tune: write tuned = false"
     task = registry.tasks.get(column.task)
-    unit = UNIT_OF_PROBE[column.probe]
     if task is not None and task.unit != unit:
         return f"the probe is for {unit}s, the task's unit is the {task.unit}"
-    return ""
-
-
-def _import_problem(reference: str, card: LeaderboardCard) -> str:
-    module, _, attribute = reference.partition(":")
-    try:
-        getattr(import_beside(module, card.source), attribute)
-    except Exception as error:  # whatever foreign code raises when it is imported
-        return failure(error)
     return ""
 
 
@@ -135,11 +131,10 @@ def _split(card: LeaderboardCard, registry: Registry) -> Finding:
     return Finding("declared split", "pass", f"{said}.")
 
 
-def _problem(look_up: object, name: str) -> str:
+def _problem(look_up: Callable[[str], object], name: str) -> str:
     """Return why a card cannot be had, "" where it can."""
-    assert callable(look_up)
     try:
         look_up(name)
-    except (CardError, CytoBenchError) as error:
+    except CytoBenchError as error:
         return str(error)
     return ""

@@ -11,6 +11,7 @@ import polars as pl
 from cytobench import manifest
 from cytobench.cards import TaskCard
 from cytobench.checks.subject import Subject
+from cytobench.datasets.listing import RefusedError
 from cytobench.datasets.task import TaskData, load_task, read_shares
 from cytobench.digests import FileDigests
 from cytobench.errors import CytoBenchError
@@ -45,7 +46,7 @@ def read_task(
     else:
         heard = [text for text in data.warnings if "not patients, are split" not in text]
         findings.append(
-            Finding("data", "warn", f"{len(heard)} remarks of the reader.", cases=tuple(heard))
+            Finding("data", "warn", "The reader remarks:", cases=tuple(heard))
             if heard
             else Finding("data", "pass", f"{len(data.table):,} rows read.")
         )
@@ -65,15 +66,22 @@ def read_task(
 
 def _unread(card: TaskCard, error: CytoBenchError, data_dirs: Sequence[Path], home: Path) -> Finding:
     """Return why a task's data cannot be read, with all rows concerned where they are known."""
-    cases: tuple[str, ...] = ()
+    says = str(error)
+    told: tuple[str, ...] = ()
+    if isinstance(error, RefusedError) and len(error.problems) > 1:
+        says, told = f"{len(error.problems)} problems in {error.where}.", error.problems
     try:
-        table = read_shares(card, data_dirs=data_dirs, home=home).kept
+        table = read_shares(card, data_dirs=data_dirs, home=home, salvage=True).kept
     except CytoBenchError:
-        return Finding("data", "fail", str(error))
+        return Finding("data", "fail", says, cases=told)
     lost = [image for image in table["image"].unique(maintain_order=True) if not _there(image)]
     nameless = table.filter(pl.col("label").is_null())["sample"].to_list()
-    cases = (*(f"no such file: {image}" for image in lost), *(f"no label: {sample}" for sample in nameless))
-    return Finding("data", "fail", str(error), "The questions below leave these rows out.", cases)
+    cases = (
+        *told,
+        *(f"no such file: {image}" for image in lost),
+        *(f"no label: {sample}" for sample in nameless),
+    )
+    return Finding("data", "fail", says, "The questions below leave these rows out.", cases)
 
 
 def _salvaged(card: TaskCard, data_dirs: Sequence[Path], home: Path) -> TaskData | None:
@@ -81,7 +89,7 @@ def _salvaged(card: TaskCard, data_dirs: Sequence[Path], home: Path) -> TaskData
     if card.view.kind == "tile" or card.sub_bags is not None:
         return None
     try:
-        shares = read_shares(card, data_dirs=data_dirs, home=home)
+        shares = read_shares(card, data_dirs=data_dirs, home=home, salvage=True)
         there = pl.Series([_there(image) for image in shares.kept["image"]])
         table = shares.kept.filter(there & pl.col("label").is_not_null()).unique(
             "sample", maintain_order=True

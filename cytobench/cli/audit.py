@@ -103,6 +103,11 @@ def _findings(found: Audit) -> list[Finding]:
     told = []
     for kind in KINDS.values():
         issues = found.of_kind(kind.name)
+        lacking = found.lacks(kind.name)
+        if lacking:
+            says = f"{kind.heading}: not looked for; name a {' and a '.join(lacking)}"
+            told.append(Finding(kind.name, "skip", f"{says} ({', '.join(f'--{one}' for one in lacking)})."))
+            continue
         fresh = [issue for issue in issues if not issue.known]
         mark: Mark = kind.mark if fresh else "pass"
         says = f"{kind.heading}: {len(issues):,}" if issues else f"{kind.heading}: none"
@@ -115,5 +120,5 @@ def _findings(found: Audit) -> list[Finding]:
         )
         told.append(Finding(kind.name, mark, f"{says}.", kind.cure if fresh else "", cases))
     if found.remarks:
-        told.append(Finding("whole set", "warn", f"{len(found.remarks)} remarks.", "", found.remarks))
+        told.append(Finding("whole set", "warn", "To know about it:", "", found.remarks))
     return told

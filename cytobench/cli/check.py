@@ -1,4 +1,4 @@
-"""`cytobench check`: whether a backbone, task, leaderboard or plugin is fit to be used."""
+"""`cytobench check`: whether a backbone, task, probe, leaderboard or plugin is fit to be used."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def check(
         list[str],
         typer.Argument(
             metavar="NAME|PATH...",
-            help="A backbone, task or leaderboard by name, a card file, a plugin folder or package, "
+            help="A backbone, task, probe or leaderboard by name, a card file, a plugin folder or package, "
             "an installed plugin, timm:NAME, open_clip:MODEL/PRETRAINED or ibot:PATH?arch=….",
         ),
     ],
@@ -37,11 +37,12 @@ def check(
     home: HomeOption = None,
     plugin: PluginOption = None,
 ) -> None:
-    """Examine backbones, tasks, leaderboards or plugins, and say what is wrong with them.
+    """Examine backbones, tasks, probes, leaderboards or plugins, and say what is wrong with them.
 
     A backbone: weights, output dimension, input range and preprocessing, determinism, batch invariance,
-    extreme inputs, speed, memory. A task: files, labels, groups, folds, copies, confounds. Exit code 1 when
-    something must be mended.  Weights are fetched only for backbones named one by one.
+    extreme inputs, speed, memory. A task: files, labels, groups, folds, copies, confounds. A probe: its
+    function on drawn examples. Exit code 1 when something must be mended. Weights are fetched only for
+    backbones named one by one.
 
     [dim]Examples:[/dim]  cytobench check uni  ·  cytobench check my/tasks/cells.toml  ·  cytobench check my
     """
@@ -74,7 +75,7 @@ def _findings(
     download: bool,
     reporter: Reporter,
 ) -> list[Finding]:
-    from cytobench.cards import BackboneCard, LeaderboardCard, TaskCard
+    from cytobench.cards import BackboneCard, LeaderboardCard, ProbeCard, TaskCard
 
     card = subject.card
     if isinstance(card, BackboneCard):
@@ -85,6 +86,10 @@ def _findings(
         from cytobench.checks.task import check_task
 
         return check_task(card, data_dirs=where.data, home=where.home, reporter=reporter)
+    if isinstance(card, ProbeCard):
+        from cytobench.checks.probe import check_probe
+
+        return check_probe(card)
     if isinstance(card, LeaderboardCard):
         from cytobench.checks.leaderboard import check_leaderboard
 

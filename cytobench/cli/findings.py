@@ -23,7 +23,7 @@ def show_findings(title: str, findings: Sequence[Finding], *, every_case: bool =
 
     from cytobench.cli.console import output
 
-    table = Table(title=Text(title), title_justify="left", title_style="bold", box=None, show_header=False)
+    table = Table(box=None, show_header=False)
     table.add_column(width=1)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(ratio=1, overflow="fold")  # paths and commands are to be copied whole
@@ -39,6 +39,7 @@ def show_findings(title: str, findings: Sequence[Finding], *, every_case: bool =
             says.append(f"\n  and {len(finding.cases) - len(shown)} more", style="dim")
         table.add_row(Text(mark, style=style), Text(finding.question), says)
     console = output()
+    console.print(Text(title, style="bold"))  # no title of the table, whose narrow column would break paths
     console.print(table)
     counts = {mark: sum(finding.mark == mark for finding in findings) for mark in _MARKS}
     words = {"pass": "good", "warn": "to know", "fail": "to mend", "skip": "not looked at"}

@@ -106,22 +106,26 @@ def read_shares(
     reporter: Reporter | None = None,
     root: Path | None = None,
     memory: RawTables | None = None,
+    salvage: bool = False,
 ) -> Shares:
     """Read the data of `card` and part them as its sealing says; raises what `load_task` raises.
 
     root: the known data set's folder, instead of the first one below `data_dirs`; memory: tables of earlier
-    calls, used and added to, so that tasks of one data set read it once.
+    calls, used and added to, so that tasks of one data set read it once; salvage: read on with the rows that
+    can be read where others are refused, for examinations, which say what is wrong with the rest.
     """
     source = _source(card, data_dirs, home, reporter or SilentReporter(), root)
     try:
         raw, heard = _read(card, source, {} if memory is None else memory)
     except RefusedError as refused:
-        if refused.table is None or isinstance(card.dataset, str):
+        if refused.table is None or (isinstance(card.dataset, str) and not salvage):
             raise
-        # One message for all: who mends the files should not meet the labels' faults only then.
-        problems = [*refused.problems, *faults(card, refused.table)]
-        raise RefusedError(refused.where, problems, refused.table) from None
-    if not isinstance(card.dataset, str):
+        raw, heard = refused.table, []
+        if not salvage:
+            # One message for all: who mends the files should not meet the labels' faults only then.
+            problems = [*refused.problems, *faults(card, refused.table)]
+            raise RefusedError(refused.where, problems, refused.table) from None
+    if not isinstance(card.dataset, str) and not salvage:
         refuse_faults(card, raw, source.root)
     said = [*heard, *left_out_classes(card, raw)]
     labelled, classes = _labelled(card, raw, said)
@@ -203,10 +207,10 @@ def _root(card: TaskCard, name: str, data_dirs: Sequence[Path], home: Path, repo
         import_function(f"{info.reader.partition(':')[0]}:generate")(root, reporter=reporter)
         return root
     looked = ", ".join(str(folder) for folder in data_dirs) or "no data folder was given"
-    source = f"; download it from {info.url}" if info and info.url else ""
+    source = f"download it from {info.url}, and " if info and info.url else ""
     raise MissingDataError(
         f"The data of task '{card.name}' are not here: no folder named {' or '.join(folders)} "
-        f"(looked in: {looked}){source}, and name the folder above it with --data or CYTOBENCH_DATA."
+        f"(looked in: {looked}); {source}name the folder above it with --data or CYTOBENCH_DATA."
     )
 
 

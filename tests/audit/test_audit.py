@@ -46,6 +46,12 @@ def test_clean_cells_have_no_issue(planted: Planted, home: Path) -> None:
     found = audited(planted.card(), home)
     assert not found.issues
     assert not found.failed
+    told = json.loads(as_json(found))
+    assert told["not_looked_for"] == ["pool-copies", "alike-across-folds", "alike-pool", "label-outlier"]
+    html = page(planted.card(), found, found.pictures.of, SilentReporter())
+    clean, _, unseen = html.partition("Not looked for</h2>")
+    assert "Far from its own class and near another (needs a backbone)" in unseen
+    assert "Far from its own class and near another" not in clean
 
 
 def test_what_is_planted_is_found(planted: Planted, home: Path) -> None:
@@ -110,18 +116,30 @@ def test_a_backbone_finds_what_thumbnails_do_not(planted: Planted, home: Path) -
     assert not found.of_kind("copies-across-folds")
 
 
-def test_cells_whose_view_leaves_the_image_are_found(planted: Planted, home: Path) -> None:
+def boxed_cells(planted: Planted, home: Path, usual: str) -> Audit:
+    """Audit cells with a box in a corner for the fourth, and the `usual` one for all others."""
     planted.fill()
     card = planted.card()
     text = (planted.root / "cells.csv").read_text().splitlines()
-    boxes = ["0,0,2,2" if number == 3 else "30,30,4,4" for number in range(len(text) - 1)]
+    boxes = ["0,0,2,2" if number == 3 else usual for number in range(len(text) - 1)]
     head = "image,label,patient,x,y,w,h"
     (planted.root / "cells.csv").write_text(
         "\n".join([head, *(f"{line},{box}" for line, box in zip(text[1:], boxes, strict=True))]) + "\n"
     )
     boxed = card.model_copy(update={"view": card.view.model_copy(update={"kind": "window", "size": 40})})
-    found = audited(boxed, home)
+    return audited(boxed, home)
+
+
+def test_cells_whose_view_leaves_the_image_are_found(planted: Planted, home: Path) -> None:
+    found = boxed_cells(planted, home, "30,30,4,4")
     assert ["003.png" in issue.members[0].name for issue in found.of_kind("off-image")] == [True]
+    assert not any("leaves the image" in remark for remark in found.remarks)
+
+
+def test_a_view_that_often_leaves_the_image_is_one_remark(planted: Planted, home: Path) -> None:
+    found = boxed_cells(planted, home, "0,30,4,4")
+    assert ["003.png" in issue.members[0].name for issue in found.of_kind("off-image")] == [True]
+    assert any("48 of 48 cells leaves the image" in remark for remark in found.remarks)
 
 
 def test_data_that_cannot_be_read_whole_fail(planted: Planted, home: Path) -> None:
@@ -131,7 +149,7 @@ def test_data_that_cannot_be_read_whole_fail(planted: Planted, home: Path) -> No
     (planted.root / "005.png").write_bytes(b"no image")
     found = audited(card, home)
     assert found.failed
-    assert "004.png" in found.of_kind("data")[0].says
+    assert any("004.png" in name for (name,) in names(found, "data"))
     assert names(found, "unreadable") == [{"005.png"}]
     assert "004.png" in page(card, found, found.pictures.of, SilentReporter())
 

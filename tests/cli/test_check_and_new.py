@@ -41,6 +41,62 @@ def test_a_board_that_names_nothing_real_fails(cytobench, tmp_path: Path) -> Non
     assert [marks[question] for question in ("tasks", "columns", "backbones")] == ["fail"] * 3
 
 
+_PROBE = """
+import numpy as np
+VERSION = "1"
+def even(training, test):
+    return np.full((len(test), training.n_classes), 1 / training.n_classes)
+def wild(training, test):
+    return np.random.default_rng().dirichlet(np.ones(training.n_classes), len(test))
+def short(training, test):
+    return np.ones((1, training.n_classes)) / training.n_classes
+"""
+
+
+_COLUMNS = ('probe = "even-odds"', 'probe = "own_probes:even", tuned = false')
+
+
+def test_a_board_may_name_the_probes_of_plugins(cytobench, tmp_path: Path) -> None:
+    (tmp_path / "own_probes.py").write_text(_PROBE)
+    for kind, name, rest in (
+        ("probes", "even-odds", 'function = "own_probes:even"\n'),
+        (
+            "leaderboards",
+            "own-board",
+            "columns = [" + ", ".join(f'{{ task = "cell-type-pbc", {probe} }}' for probe in _COLUMNS) + "]\n",
+        ),
+    ):
+        (tmp_path / kind).mkdir()
+        (tmp_path / kind / f"{name}.toml").write_text(f'name = "{name}"\ntitle = "t"\n{rest}')
+    ran = cytobench("check", tmp_path, "--json")
+    found = {one["name"]: {f["question"]: f["mark"] for f in one["findings"]} for one in json.loads(ran.out)}
+    assert ran.code == 0, ran.out
+    assert found["own-board"]["columns"] == "pass"
+    assert found["even-odds"] == {"function": "pass", "probabilities": "warn"}  # right by chance alone
+    board = tmp_path / "leaderboards" / "own-board.toml"
+    board.write_text(board.read_text().replace("cell-type-pbc", "aml-subtype-hehr"))
+    (columns,) = [
+        one
+        for one in json.loads(cytobench("check", board, "--json").out)[0]["findings"]
+        if one["question"] == "columns"
+    ]
+    assert columns["mark"] == "fail"
+    assert "the probe is for cells, the task's unit is the bag" in " ".join(columns["cases"])
+
+
+@pytest.mark.parametrize(
+    ("function", "said"), [("wild", "twice"), ("short", "shape [1, 3]"), ("none", "no function 'none'")]
+)
+def test_a_probe_that_cannot_be_relied_on_fails(cytobench, tmp_path: Path, function: str, said: str) -> None:
+    (tmp_path / "own_probes.py").write_text(_PROBE)
+    (tmp_path / "probes").mkdir()
+    card = tmp_path / "probes" / "p.toml"
+    card.write_text(f'name = "p"\ntitle = "p"\nfunction = "own_probes:{function}"\n')
+    ran = cytobench("check", card, "--json")
+    assert ran.code == 1
+    assert said in ran.out
+
+
 def test_an_unreadable_card_of_a_folder_is_named(cytobench, tmp_path: Path) -> None:
     (tmp_path / "backbones").mkdir()
     (tmp_path / "backbones" / "bad.toml").write_text('name = "bad"\n')

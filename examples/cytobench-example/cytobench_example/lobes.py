@@ -69,15 +69,16 @@ def generate(root: Path, *, reporter: Reporter) -> None:
 
 
 def _nucleus(lobes: int, stain: np.ndarray, rng: np.random.Generator) -> Image.Image:
-    """Draw a cell of 64 x 64 px whose lobes have together the same area, whatever their number."""
+    """Draw a cell of 64 x 64 px whose lobes have together the area of one round nucleus."""
     picture = Image.new("RGB", (64, 64), tuple(int(v) for v in np.clip(stain / 3 + (238, 226, 234), 0, 255)))
     draw = ImageDraw.Draw(picture)
     colour = tuple(int(v) for v in np.clip(stain + np.array((96, 52, 138)), 0, 255))
-    radius, turn = 15 / lobes**0.5, rng.uniform(0, 2 * np.pi)
+    radius, turn = rng.uniform(12, 18) / lobes**0.5, rng.uniform(0, 2 * np.pi)
+    middle = 32 + rng.normal(0, 3, 2)
     for lobe in range(lobes):
         angle = turn + 2 * np.pi * lobe / lobes
         away = 0 if lobes == 1 else radius * 1.1
-        x, y = 32 + away * np.cos(angle) + rng.normal(0, 1.5), 32 + away * np.sin(angle) + rng.normal(0, 1.5)
+        x, y = middle + away * np.array((np.cos(angle), np.sin(angle))) + rng.normal(0, 1.5, 2)
         draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=colour)
     blurred = np.asarray(picture.filter(ImageFilter.GaussianBlur(1)), dtype=float)
     return Image.fromarray(np.clip(blurred + rng.normal(0, 6, blurred.shape), 0, 255).astype(np.uint8))
