@@ -155,7 +155,8 @@ def _broken_data(read: Reading) -> list[Issue]:
     found = []
     for one in read.findings:
         if one.mark == "fail":
-            members = [(Member("field", -1, case, ""),) for case in one.cases] or [()]
+            named: list[tuple[Member, ...]] = [(Member("field", -1, case, ""),) for case in one.cases]
+            members = named or [()]
             found += [Issue(KINDS["data"], member, one.says) for member in members]
     return found
 
