@@ -92,6 +92,7 @@ def harmless() -> Iterator[None]:
 def import_beside(name: str, card: Path | None) -> ModuleType:
     """Import the module `name` that the card file refers to; one in the card's plugin folder is found too.
 
+    So is a module of that folder where it is a package which is not installed: `my_lab.reader` in `my_lab/`.
     Such a module is known by its folder, so that two plugins may each have one of the same name. Raises
     ImportError, and whatever the module itself raises.
     """
@@ -101,7 +102,9 @@ def import_beside(name: str, card: Path | None) -> ModuleType:
         except ModuleNotFoundError as error:
             if card is None or error.name != name.split(".")[0]:
                 raise
-        return _import_from(card.parent.parent.resolve(), name)
+        folder = card.parent.parent.resolve()
+        itself = folder.name == name.split(".")[0] and (folder / "__init__.py").is_file()
+        return _import_from(folder.parent if itself else folder, name)
 
 
 def probe_of_function(reference: str, beside: Iterable[Path]) -> ProbeCard:

@@ -58,3 +58,15 @@ def test_what_is_missing_is_called_by_the_name_the_card_gives(tmp_path: Path) ->
         import_beside("my_other", card)
     with pytest.raises(ModuleNotFoundError, match=r"^No module named 'my_reader'$"):
         import_beside("my_reader", None)
+
+
+def test_a_package_that_is_not_installed_is_named_as_if_it_were(tmp_path: Path) -> None:
+    plugin(
+        tmp_path,
+        my_lab_of_tests__kinds="KINDS = ('round', 'long')\n",
+        my_lab_of_tests__reader="from my_lab_of_tests.kinds import KINDS\n",
+    )
+    card = tmp_path / "my_lab_of_tests" / "tasks" / "card.toml"
+    (tmp_path / "my_lab_of_tests" / "__init__.py").touch()
+    assert import_beside("my_lab_of_tests.reader", card).KINDS == ("round", "long")
+    assert "my_lab_of_tests" not in sys.modules

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
@@ -91,33 +90,6 @@ def test_a_bad_card_in_a_plugin_folder_hides_no_other_and_is_told_when_asked_for
     assert caught.value.exit_code == 2
     assert f"{bad}: " in str(caught.value)
     assert "unknown key 'grup' (did you mean 'group'?)" in str(caught.value)
-
-
-def _install(site: Path, package: str, *, body: str, cards: bool) -> None:
-    """Lay out an installed package that names a cards folder under the entry-point group."""
-    (site / package).mkdir(parents=True)
-    (site / package / "__init__.py").write_text(body)
-    if cards:
-        (site / package / "tasks").mkdir()
-        (site / package / "tasks" / "t.toml").write_text(TASK_CARD.format(name=f"{package}-cells"))
-    info = site / f"{package}-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text(f"[cytobench.plugins]\n{package} = {package}\n")
-
-
-def test_a_broken_installed_plugin_is_named_and_hides_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    _install(tmp_path, "goodplugin", body="", cards=True)
-    _install(tmp_path, "badplugin", body="raise RuntimeError('no licence key')", cards=False)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    for module in ("goodplugin", "badplugin"):
-        monkeypatch.delitem(sys.modules, module, raising=False)
-    registry = Registry.load()
-    assert "goodplugin-cells" in registry.tasks
-    assert [b.origin.split()[1] for b in registry.broken] == ["badplugin"]
-    assert "no licence key" in registry.broken[0].reason
 
 
 def test_every_shipped_card_is_read_and_named_like_its_file() -> None:

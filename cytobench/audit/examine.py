@@ -20,6 +20,7 @@ from cytobench.checks.told import confounds
 from cytobench.digests import FileDigests
 from cytobench.errors import DataError
 from cytobench.images import RGB, decode
+from cytobench.pictures.licence import refuse_blind
 from cytobench.progress import Reporter
 
 
@@ -67,6 +68,7 @@ def audit(
     backbone that cannot be loaded.
     """
     card, home = request.card, request.home
+    refuse_blind([card])
     for name in request.pools:
         require_pool(name)  # before minutes of reading
     digests = FileDigests(home)
@@ -153,8 +155,9 @@ def _broken_data(read: Reading) -> list[Issue]:
     found = []
     for one in read.findings:
         if one.mark == "fail":
-            members: list[tuple[Member, ...]] = [(Member("field", -1, case, ""),) for case in one.cases]
-            found += [Issue(KINDS["data"], member, one.says) for member in members or [()]]
+            named: list[tuple[Member, ...]] = [(Member("field", -1, case, ""),) for case in one.cases]
+            members = named or [()]
+            found += [Issue(KINDS["data"], member, one.says) for member in members]
     return found
 
 

@@ -33,6 +33,10 @@ def check_backbone(
         blind = "It predicts without looking, so it has no weights and no features."
         return [Finding("features", "skip", blind), *origin(card)]
     talk = reporter or SilentReporter()
+    if card.loader == "precomputed":
+        from cytobench.checks.slide_features import check_features
+
+        return [*check_features(card, talk), *origin(card)]
     weights = _weights(card, home, download, talk)
     found = [weights]
     dim = _dim(card)

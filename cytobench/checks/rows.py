@@ -55,10 +55,11 @@ def groups(card: TaskCard, examples: Examples, files: Sequence[str]) -> Finding:
     if card.group == "none" or alone:
         return _ungrouped(card, examples, files)
     names = sorted(set(examples.groups))
-    says = (
-        f"{len(sizes):,} groups ({card.group}) of {int(sizes.min()):,} to {int(sizes.max()):,} "
-        f"{examples.unit}s, half of them up to {int(np.median(sizes)):,}."
-    )
+    least, most = int(sizes.min()), int(sizes.max())
+    held = f"{most:,} {examples.unit}s each"
+    if most > least:
+        held = f"{least:,} to {most:,} {examples.unit}s, half of them up to {int(np.median(sizes)):,}"
+    says = f"{len(sizes):,} groups ({card.group}) of {held}."
     if sizes.max() > _MOST_OF_ALL * len(examples):
         return Finding(
             "groups",

@@ -35,6 +35,9 @@ def check_task(card: TaskCard, *, data_dirs: Sequence[Path], home: Path, reporte
     read = read_task(card, data_dirs=data_dirs, home=home, digests=digests, reporter=reporter)
     if read.subject is None:
         return [*read.findings, *(_unseen(question) for question in _NEEDS_FILES)]
+    if card.precomputed:
+        pictures = Finding("pictures", "skip", "None: features of another tool, so no copies or confounds.")
+        return [*read.findings, *_of_rows(read), pictures, _noise(read.subject)]
     subject, imprints, broken = described(read.subject, home=home, digests=digests, reporter=reporter)
     digests.flush()
     findings = [*read.findings, decodable(read.subject, broken), *unused(read.subject), *_of_rows(read)]
@@ -77,7 +80,7 @@ def _copies(subject: Subject, copies: Copies, sha256: Sequence[str]) -> list[Fin
             continue
         equal = int(pairs.equal.sum())
         says = (
-            f"{len(pairs):,} pairs of pictures show the same {name}: {equal:,} with equal pixels"
+            f"Pairs of pictures that show the same {name}: {len(pairs):,}, {equal:,} with equal pixels"
             f" ({bytes_too:,} in files of equal bytes), {len(pairs) - equal:,} nearly equal."
         )
         cases = tuple(

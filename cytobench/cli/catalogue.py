@@ -265,7 +265,10 @@ def _from(cards: Collection[_Card], card: _Card | None = None) -> list[str]:
     """Return the column of where cards come from, or its cell for `card`; nothing if all are shipped."""
     if all(one.origin == "shipped" for one in cards):
         return []
-    return ["from"] if card is None else [card.origin.removeprefix("plugin ")]
+    if card is None:
+        return ["from"]
+    origin = card.origin.removeprefix("plugin ")
+    return [Path(origin).name if Path(origin).is_dir() else origin]  # `show` gives a folder's whole path
 
 
 def _leaderboards(registry: Registry) -> Table:

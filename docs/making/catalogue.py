@@ -161,14 +161,15 @@ def datasets() -> str:
     rows = [
         (
             _to(one.name),
-            str(sum(one.counts.values()) or ""),
-            cell(one.group),
+            cell(one.organ),
+            f"{one.items:,}" if one.items else "",
+            "download" if one.files else one.access,
             cell(one.licence),
             cell(one.title),
         )
         for one in DATASETS.values()
     ]
-    listed = table(("name", "items", "group", "licence", "what it is"), rows)
+    listed = table(("name", "organ", "items", "get", "licence", "what it is"), rows)
     return listed + "\n" + "".join(map(_dataset, DATASETS.values()))
 
 
@@ -178,12 +179,14 @@ def _dataset(info: DatasetInfo) -> str:
         "folder": " or ".join(f"`{one}`" for one in info.folders),
         "organ": cell(info.organ),
         "preparation": cell(info.preparation),
+        "items": f"{info.items:,}" if info.items else "",
         "counts": ", ".join(f"{cell(label)} {n:,}" for label, n in info.counts.items()),
         "group": cell(info.group),
         "official split": cell(info.official_split),
         "known confounds": cell(info.known_confounds),
         "same smears as": ", ".join(f"`{one}`" for one in info.same_smears_as),
         "tasks": ", ".join(f"[{one}](tasks.md#{anchor(one)})" for one in tasks),
+        "get it": f"`cytobench data download {info.name}`" if info.files else info.access,
         "licence": cell(info.licence),
         "pictures may be shown": "" if info.show_images else "no: its licence forbids it",
         "citation": cell(info.citation),

@@ -39,6 +39,8 @@ _PURPOSE = {
     "audit": "near copies, outliers",
     "interchange": "bundles, H5",
     "scaffold": "new cards",
+    "plugins": "whose, and broken?",
+    "transfer": "fetch, go on, check",
 }
 
 

@@ -81,8 +81,11 @@ def _card(desk: Path, name: str, text: str) -> None:
 
 
 def _cell(size: tuple[int, int], slide: int, rng: np.random.Generator) -> Image.Image:
+    """Draw a cell whose shape alone tells its kind; noise, so that no two pictures are copies."""
     image = Image.new("RGB", (48, 48), (235 - slide, 225, 235))
     dx, dy = rng.integers(-2, 3, size=2)
-    box = [24 - size[0] / 2 + dx, 24 - size[1] / 2 + dy, 24 + size[0] / 2 + dx, 24 + size[1] / 2 + dy]
+    width, height = (side + int(rng.integers(-2, 3)) for side in size)
+    box = [24 - width / 2 + dx, 24 - height / 2 + dy, 24 + width / 2 + dx, 24 + height / 2 + dy]
     ImageDraw.Draw(image).ellipse(box, fill=(90 + 5 * slide, 40 + int(rng.integers(20)), 130))
-    return image
+    noisy = np.asarray(image, dtype=float) + rng.normal(0, 12, (48, 48, 3))
+    return Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8))

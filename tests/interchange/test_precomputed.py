@@ -13,10 +13,15 @@ import polars as pl
 import pytest
 import torch
 
+from cytobench.audit.examine import Request, audit
 from cytobench.cards import BackboneCard, TaskCard, read_card
+from cytobench.checks.backbone import check_backbone
+from cytobench.checks.task import check_task
 from cytobench.datasets.task import load_task
 from cytobench.errors import CardError, CytoBenchError, DataError, UsageError
 from cytobench.evaluation.run import RunOutcome, RunRequest, benchmark
+from cytobench.findings import failed
+from cytobench.progress import SilentReporter
 from tests.interchange.slide_folders import (
     SLIDES,
     backbone_card,
@@ -333,3 +338,31 @@ def test_the_memory_of_digests_may_be_damaged(own: Path, home: Path) -> None:
     (again,) = _run(own, home, "uni-h5")
     assert first.result is not None
     assert again.status == "cached"
+
+
+def test_check_reads_features_and_asks_for_no_pictures(own: Path, home: Path) -> None:
+    task = read_card(TaskCard, own / "tasks" / "slides.toml")
+    found = check_task(task, data_dirs=[], home=home, reporter=SilentReporter())
+    assert not failed(found)
+    assert {"pictures", "leakage of groups", "expected noise"} <= {one.question for one in found}
+    assert not failed(check_backbone(read_card(BackboneCard, own / "backbones" / "uni-h5.toml"), home=home))
+
+
+def test_check_names_every_slide_that_is_wrong(own: Path, home: Path) -> None:
+    folder = own / "features_uni_v1"
+    (folder / f"{SLIDES[0]}.h5").write_bytes(b"half a file")
+    for slide, width, value in ((SLIDES[1], 7, 0.0), (SLIDES[2], 8, np.nan)):
+        with h5py.File(folder / f"{slide}.h5", "r+") as file:
+            rows = len(file["features"])
+            del file["features"]
+            file["features"] = np.full((rows, width), value, np.float32)
+    found = check_backbone(read_card(BackboneCard, own / "backbones" / "uni-h5.toml"), home=home)
+    wrong = {one.question: " ".join(one.cases) for one in found if one.mark == "fail"}
+    assert SLIDES[0] in wrong["features"]
+    assert f"{SLIDES[1]}: 7" in wrong["output dimension"]
+    assert SLIDES[2] in wrong["finite"]
+
+
+def test_audit_refuses_a_task_without_pictures(own: Path, home: Path) -> None:
+    with pytest.raises(UsageError, match="no pictures to show"):
+        audit(Request(read_card(TaskCard, own / "tasks" / "slides.toml"), home), SilentReporter())
