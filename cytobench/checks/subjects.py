@@ -7,21 +7,21 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
-from cytobench.cards import BackboneCard, LeaderboardCard, TaskCard, read_card
+from cytobench.cards import BackboneCard, LeaderboardCard, ProbeCard, TaskCard, read_card
 from cytobench.errors import CardError
 from cytobench.findings import Finding
-from cytobench.plugins import ENTRY_POINT_GROUP
+from cytobench.plugins import installed_plugins
 from cytobench.registry import Registry
 
-Card = BackboneCard | TaskCard | LeaderboardCard
-Kind = Literal["backbone", "task", "leaderboard", "plugin"]
+Card = BackboneCard | TaskCard | ProbeCard | LeaderboardCard
+Kind = Literal["backbone", "task", "probe", "leaderboard", "plugin"]
 _MODELS: dict[str, tuple[Kind, Any]] = {
     "backbones": ("backbone", BackboneCard),
     "tasks": ("task", TaskCard),
+    "probes": ("probe", ProbeCard),
     "leaderboards": ("leaderboard", LeaderboardCard),
 }
 
@@ -72,12 +72,12 @@ def _of_name(name: str, registry: Registry) -> Iterator[Subject]:
     yield from (Subject(kind, name, card) for kind, card in cards)
     if cards:
         return
-    for point in metadata.entry_points(group=ENTRY_POINT_GROUP):
+    for installed in installed_plugins():
+        point = installed.point
         package = point.dist.name if point.dist is not None else ""
         if name not in (point.name, package, point.value):
             continue
-        origin = f"plugin {point.name} ({point.value})"
-        yield from _of_origin(name, origin, registry)
+        yield from _of_origin(name, installed.origin, registry)
 
 
 def _of_origin(name: str, origin: str, registry: Registry) -> Iterator[Subject]:
@@ -91,6 +91,7 @@ def _of_origin(name: str, origin: str, registry: Registry) -> Iterator[Subject]:
 def _all_cards(registry: Registry) -> Iterator[tuple[Kind, Card]]:
     yield from (("backbone", card) for card in registry.backbones.values())
     yield from (("task", card) for card in registry.tasks.values())
+    yield from (("probe", card) for card in registry.probes.values())
     yield from (("leaderboard", card) for card in registry.leaderboards.values())
 
 
@@ -99,7 +100,10 @@ def _plugin_finding(broken: list[str], cards: int) -> Finding:
         return Finding("plugin", "fail", broken[0], "Mend it: until then none of its cards is known.")
     if not cards:
         return Finding(
-            "plugin", "warn", "It holds no cards.", "Put cards into backbones/, tasks/ or leaderboards/."
+            "plugin",
+            "warn",
+            "It holds no cards.",
+            "Put cards into backbones/, tasks/, probes/ or leaderboards/.",
         )
     return Finding("plugin", "pass", f"{cards} cards can be read.")
 
@@ -118,6 +122,8 @@ def _kind_by_keys(path: Path) -> tuple[Kind, Any]:
         raw = {}  # the reader of cards says what is wrong
     if "columns" in raw:
         return _MODELS["leaderboards"]
+    if "function" in raw:
+        return _MODELS["probes"]
     return _MODELS["tasks"] if "dataset" in raw else _MODELS["backbones"]
 
 
@@ -139,7 +145,7 @@ def _of_folder(folder: Path, plugins: list[Path]) -> Inquiry:
         if card.is_file():
             return Inquiry((_of_file(card),), registry)
         raise CardError(
-            f"{folder} holds neither backbones/, tasks/ or leaderboards/ nor a card.toml; name a card, a "
+            f"{folder} holds neither backbones/, tasks/, probes/ or leaderboards/ nor a card.toml; name a card, a "
             "plugin folder, or the project of a plugin."
         )
     subjects: list[Subject] = []

@@ -74,7 +74,7 @@ def _findings(
     download: bool,
     reporter: Reporter,
 ) -> list[Finding]:
-    from cytobench.cards import BackboneCard, LeaderboardCard, TaskCard
+    from cytobench.cards import BackboneCard, LeaderboardCard, ProbeCard, TaskCard
 
     card = subject.card
     if isinstance(card, BackboneCard):
@@ -85,6 +85,10 @@ def _findings(
         from cytobench.checks.task import check_task
 
         return check_task(card, data_dirs=where.data, home=where.home, reporter=reporter)
+    if isinstance(card, ProbeCard):
+        from cytobench.checks.probe import check_probe
+
+        return check_probe(card)
     if isinstance(card, LeaderboardCard):
         from cytobench.checks.leaderboard import check_leaderboard
 
