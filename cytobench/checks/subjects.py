@@ -13,7 +13,7 @@ from typing import Any, Literal
 from cytobench.cards import BackboneCard, LeaderboardCard, ProbeCard, TaskCard, read_card
 from cytobench.errors import CardError
 from cytobench.findings import Finding
-from cytobench.plugins import installed_plugins
+from cytobench.plugins import ENTRY_POINT_GROUP, installed_plugins
 from cytobench.registry import Registry
 
 Card = BackboneCard | TaskCard | ProbeCard | LeaderboardCard
@@ -145,8 +145,8 @@ def _of_folder(folder: Path, plugins: list[Path]) -> Inquiry:
         if card.is_file():
             return Inquiry((_of_file(card),), registry)
         raise CardError(
-            f"{folder} holds neither backbones/, tasks/, probes/ or leaderboards/ nor a card.toml; name a card, a "
-            "plugin folder, or the project of a plugin."
+            f"{folder} holds neither backbones/, tasks/, probes/ or leaderboards/ nor a card.toml; name a "
+            "card, a plugin folder, or the project of a plugin."
         )
     subjects: list[Subject] = []
     for root in holding:
