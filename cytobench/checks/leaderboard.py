@@ -69,7 +69,8 @@ def _probes(card: LeaderboardCard, registry: Registry) -> Finding:
 
 
 def _unfit(card: LeaderboardCard, column: Column, registry: Registry) -> str:
-    from cytobench.evaluation.recipes import UNIT_OF_PROBE, UNTUNED_PROBES
+    from cytobench.cards import UNIT_OF_PROBE
+    from cytobench.evaluation.recipes import UNTUNED_PROBES
 
     if ":" in column.probe:
         return _import_problem(column.probe, card)

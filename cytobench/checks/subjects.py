@@ -11,7 +11,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
-from cytobench.cards import BackboneCard, LeaderboardCard, TaskCard, read_card
+from cytobench.card_files import read_card
+from cytobench.cards import BackboneCard, LeaderboardCard, TaskCard
 from cytobench.errors import CardError
 from cytobench.findings import Finding
 from cytobench.plugins import ENTRY_POINT_GROUP

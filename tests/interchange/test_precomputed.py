@@ -13,7 +13,8 @@ import polars as pl
 import pytest
 import torch
 
-from cytobench.cards import BackboneCard, TaskCard, read_card
+from cytobench.card_files import read_card
+from cytobench.cards import BackboneCard, TaskCard
 from cytobench.datasets.task import load_task
 from cytobench.errors import CardError, CytoBenchError, DataError, UsageError
 from cytobench.evaluation.run import RunOutcome, RunRequest, benchmark
