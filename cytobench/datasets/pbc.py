@@ -99,7 +99,7 @@ def _attributes(root: Path) -> pl.DataFrame | None:
 
 def _attribute_file(path: Path) -> pl.DataFrame:
     problems: list[str] = []
-    table = read_lines(path, problems).table
+    table = read_lines(path, problems).table.with_columns(pl.all().replace("", None))
     lacking = [name for name in ("img_name", *ATTRIBUTES) if name not in table.columns]
     if lacking:
         problems.append(f"the columns {', '.join(lacking)} are missing: download the file again")
