@@ -10,15 +10,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Generic, TypeVar
 
-from cytobench.cards import (
-    UNIT_OF_PROBE,
-    BackboneCard,
-    CardT,
-    LeaderboardCard,
-    ProbeCard,
-    TaskCard,
-    read_card,
-)
+from cytobench.card_files import CardT, read_card
+from cytobench.cards import UNIT_OF_PROBE, BackboneCard, LeaderboardCard, ProbeCard, TaskCard
 from cytobench.errors import CardError
 from cytobench.plugins import BrokenPlugin as BrokenPlugin
 from cytobench.plugins import import_beside as import_beside

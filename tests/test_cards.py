@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from cytobench.cards import BackboneCard, TaskCard, parse_card, read_card
+from cytobench.card_files import parse_card, read_card
+from cytobench.cards import BackboneCard, TaskCard
 from cytobench.errors import CardError
 
 TASK: dict[str, Any] = {

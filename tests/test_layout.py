@@ -14,7 +14,7 @@ import cytobench
 PACKAGE = Path(cytobench.__file__).parent
 LEVELS = [
     {"errors", "progress", "findings", "fingerprint", "__init__"},
-    {"digests", "cards", "manifest", "transfer"},
+    {"digests", "cards", "card_files", "manifest", "transfer"},
     {"registry", "plugins"},
     {"images", "perturb", "datasets", "pictures"},
     {"features", "encoders"},

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from cytobench.cards import BackboneCard, LeaderboardCard, ProbeCard, TaskCard, read_card
+from cytobench.card_files import read_card
+from cytobench.cards import BackboneCard, LeaderboardCard, ProbeCard, TaskCard
 from cytobench.errors import CardError
 from cytobench.findings import Finding
 from cytobench.plugins import ENTRY_POINT_GROUP, installed_plugins

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import shutil
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -149,7 +150,7 @@ def _write(path: Path, size: int, folder: Path, reporter: Reporter) -> None:
             with reporter.task(f"writing {path.name} as PNG", total) as step:
                 for split, own in labels.items():
                     _write_split(archive, path, split, own, (unfinished / split, size), step)
-    except (zipfile.BadZipFile, EOFError, OSError, ValueError) as error:
+    except (zipfile.BadZipFile, EOFError, OSError, ValueError, zlib.error) as error:
         shutil.rmtree(unfinished, ignore_errors=True)
         if isinstance(error, OSError) and error.errno is not None:
             raise  # a full disk, a missing right: said as such

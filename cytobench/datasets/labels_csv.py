@@ -1,44 +1,38 @@
-"""The label files of public data sets: a CSV of any separator and line end, with the columns one needs."""
+"""The label files of public data sets: the columns one needs of a table as spreadsheets save it."""
 
 from __future__ import annotations
 
-import csv
-import io
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-SEPARATORS = ",;\t"
+from cytobench.datasets import DataWarning
+from cytobench.datasets.delimited import read_lines
+from cytobench.errors import DataError
 
 
 def read_labels(path: Path, columns: Sequence[str], problems: list[str]) -> list[dict[str, str]]:
-    """Return the lines of a CSV as texts without blanks around them, keyed by its own column names.
+    """Return the lines of a table as texts without blanks around them, keyed by its own column names.
 
-    Comma, semicolon or tab, Unix or Windows line ends, with or without a byte-order mark. What is wrong (no
-    such file, not UTF-8, columns that are not there, cells beyond the last column) is added to `problems`,
-    and then there are no lines.
+    Separators, line ends and encodings are those of `read_lines`. What is wrong (no such file, not UTF-8,
+    columns that are not there, lines longer or shorter than the header) is added to `problems`, and then
+    there are no lines; that empty lines were left out is a DataWarning.
     """
     if not path.is_file():
         problems.append(f"{path.name} is missing")
         return []
+    wrong: list[str] = []
     try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        problems.append(f"{path.name} is not UTF-8 text (byte {error.start}): save it as UTF-8")
+        read = read_lines(path, wrong)
+    except DataError as error:
+        problems.append(str(error).rstrip("."))
         return []
-    head = text.split("\n", 1)[0]
-    separator = max(SEPARATORS, key=head.count)
-    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=separator)
-    found = [name.strip() for name in reader.fieldnames or ()]
-    absent = [name for name in columns if name not in found]
+    absent = [name for name in columns if name not in read.table.columns]
     if absent:
-        problems.append(
-            f"{path.name} lacks the columns {', '.join(absent)} (it has {', '.join(found) or 'none'})"
-        )
+        wrong.append(f"lacks the columns {', '.join(absent)} (it has {', '.join(read.table.columns)})")
+    problems += [f"{path.name}: {problem}" for problem in wrong]
+    for remark in read.remarks:
+        warnings.warn(f"{path.name}: {remark}.", DataWarning, stacklevel=2)
+    if wrong:
         return []
-    reader.fieldnames = found
-    lines = list(reader)
-    long = [f"{number}" for number, line in enumerate(lines, start=2) if None in line]
-    if long:
-        problems.append(f"{path.name} has lines with more cells than columns: {', '.join(long[:5])}")
-        return []
-    return [{name: (value or "").strip() for name, value in line.items()} for line in lines]
+    return [{name: (value or "").strip() for name, value in line.items()} for line in read.table.to_dicts()]

@@ -13,6 +13,7 @@ from pathlib import Path
 import polars as pl
 
 from cytobench import manifest
+from cytobench.datasets.labels_csv import read_labels
 from cytobench.datasets.listing import folders_in, images_in, refuse
 
 _KINDS = ("parasitized", "uninfected")
@@ -93,10 +94,15 @@ def _contradictions(patients_csv: Path, table: pl.DataFrame) -> list[str]:
     """Compare with `patients.csv`, where it is: patients of another label, patients without images."""
     if not patients_csv.is_file():
         return []
-    try:
-        listed = pl.read_csv(patients_csv, infer_schema_length=0).select("patient", said="label")
-    except pl.exceptions.PolarsError as error:
-        return [f"patients.csv cannot be read ({error})"]
+    problems: list[str] = []
+    lines = read_labels(patients_csv, ("patient", "label"), problems)
+    if problems:
+        return problems
+    listed = pl.DataFrame(
+        [(line["patient"], line["label"]) for line in lines],
+        schema={"patient": pl.String, "said": pl.String},
+        orient="row",
+    )
     joined = listed.join(table.select("patient", "patient_label").unique(), on="patient", how="left").sort(
         "patient"
     )

@@ -14,6 +14,7 @@ import polars as pl
 from cytobench import manifest
 from cytobench.datasets import DataWarning
 from cytobench.datasets.class_listing import sort_out
+from cytobench.datasets.delimited import read_lines
 from cytobench.datasets.listing import byte_twins, locate, refuse
 
 FOLDER = "PBC_dataset_normal_DIB"
@@ -97,13 +98,13 @@ def _attributes(root: Path) -> pl.DataFrame | None:
 
 
 def _attribute_file(path: Path) -> pl.DataFrame:
-    try:
-        table = pl.read_csv(path, infer_schema_length=0)
-    except pl.exceptions.PolarsError as error:
-        refuse(path, [f"not a CSV file ({error}): download it again"])
+    problems: list[str] = []
+    table = read_lines(path, problems).table.with_columns(pl.all().replace("", None))
     lacking = [name for name in ("img_name", *ATTRIBUTES) if name not in table.columns]
     if lacking:
-        refuse(path, [f"the columns {', '.join(lacking)} are missing: download the file again"])
+        problems.append(f"the columns {', '.join(lacking)} are missing: download the file again")
+    if problems:
+        refuse(path, problems)
     if "wbcatt_split" in table.columns:
         return table
     return table.with_columns(pl.lit(None, dtype=pl.String).alias("wbcatt_split"))

@@ -16,14 +16,16 @@ from cytobench.transfer.errand import Words, human_size, writing
 _DEEPEST = 3
 _UNFINISHED = (".crdownload", ".download", ".part", ".partial")
 _CHUNK = 2**20
+_LONGEST = 255  # bytes of a name on the usual file systems
 
 
 @dataclass
 class LeftOut:
-    """What was not unpacked: leftovers of macOS and Windows, links, and files met twice."""
+    """What was not unpacked: leftovers of macOS and Windows, links, archives too deep in archives."""
 
     system: int = 0
     links: list[str] = field(default_factory=list)
+    deep: list[str] = field(default_factory=list)
 
     def told(self) -> list[str]:
         """Return a sentence for each kind."""
@@ -34,6 +36,10 @@ class LeftOut:
             )
         if self.links:
             said.append(f"{len(self.links)} links were left out: {name_some(self.links)}")
+        if self.deep:
+            said.append(
+                f"{len(self.deep)} archives lie too deep in others, still packed: {name_some(self.deep)}"
+            )
         return said
 
 
@@ -83,6 +89,7 @@ def unpack(archives: Sequence[Path], source: Path, target: Path, words: Words, r
             among = [other for other in inner if other.parent == archive.parent]
             _unpack_one(archive, _place(archive, archive.parent, among), left_out, words, reporter)
             archive.unlink()
+    left_out.deep = [archive.relative_to(target).as_posix() for archive in archives_in(target)]
     return left_out
 
 
@@ -145,6 +152,8 @@ def _unpack_one(archive: Path, target: Path, left_out: LeftOut, words: Words, re
     with opened(archive) as (members, count):
         listed = list(members) if count is not None else None
         if listed is not None:
+            for member in listed:
+                _require_place(archive, member.name, target)
             to_come = (member.size for member in listed if not (target / member.name).is_file())
             _require_room(archive, target, sum(to_come), words)
         with reporter.task(f"unpacking {archive.name}", len(listed) if listed is not None else None) as step:
@@ -159,6 +168,7 @@ def _unpack_one(archive: Path, target: Path, left_out: LeftOut, words: Words, re
 
 def _write(archive: Path, member: Member, target: Path, words: Words) -> None:
     place = target / member.name
+    _require_place(archive, member.name, target)
     if place.is_file():
         if place.stat().st_size == member.size:
             return
@@ -167,7 +177,7 @@ def _write(archive: Path, member: Member, target: Path, words: Words) -> None:
             "by hand into folders of their own."
         )
     _require_room(archive, target, member.size, words)
-    temporary = place.with_name(f".{place.name}.unpacking"[:255])
+    temporary = place.with_name(".unpacking")
     with writing(place.parent, words):
         place.parent.mkdir(parents=True, exist_ok=True)
         output = temporary.open("wb")
@@ -185,6 +195,23 @@ def _write(archive: Path, member: Member, target: Path, words: Words) -> None:
         raise DataError(f"{archive} is damaged ({member.name} is too short): download it again.")
     with writing(place.parent, words):
         temporary.replace(place)
+
+
+def _require_place(archive: Path, name: str, target: Path) -> None:
+    """Raise DataError where a member cannot have its name: too long, or a file and a folder share it."""
+    place = target / name
+    if any(len(os.fsencode(part)) > _LONGEST for part in Path(name).parts):
+        raise DataError(
+            f"{archive.name} holds the name {name[:60]}…, longer than a disk takes ({_LONGEST} bytes): "
+            "unpack it by hand under a shorter one, and name the folder with --from."
+        )
+    above = next((folder for folder in place.parents if target in folder.parents and folder.is_file()), None)
+    if place.is_dir() or above is not None:
+        both = (above or place).relative_to(target).as_posix()
+        raise DataError(
+            f"{archive.name} holds {both} as a file and as a folder: unpack it by hand, and name the folder "
+            "with --from."
+        )
 
 
 def _require_room(archive: Path, target: Path, size: int, words: Words) -> None:

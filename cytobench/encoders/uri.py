@@ -22,7 +22,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cytobench.cards import BackboneCard, parse_card
+from cytobench.card_files import parse_card
+from cytobench.cards import BackboneCard
 from cytobench.errors import CardError, EncoderError
 
 _COMMON = ("pooling", "precision", "seed")

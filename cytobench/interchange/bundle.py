@@ -12,6 +12,8 @@ import hmac
 import io
 import re
 import zipfile
+import zlib
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -113,7 +115,7 @@ def opened(path: Path) -> tuple[Manifest, dict[str, bytes], str]:
             bodies = {entry.filename: _read(archive, entry) for entry in entries}
     except FileNotFoundError:
         raise DataError(f"There is no bundle at {path}; check the path.") from None
-    except (zipfile.BadZipFile, OSError, NotImplementedError, RuntimeError, EOFError) as error:
+    except (zipfile.BadZipFile, OSError, NotImplementedError, RuntimeError, EOFError, zlib.error) as error:
         raise DataError(f"{path} cannot be read as a bundle ({error}); fetch it again.") from error
     first = bodies.pop(MANIFEST, b"")
     try:
@@ -135,7 +137,9 @@ def sha256(body: bytes) -> str:
 def _strange(entries: list[zipfile.ZipInfo]) -> list[str]:
     names = [entry.filename for entry in entries]
     found = [f"a member is named {name!r}" for name in names if not _NAMES.fullmatch(name)][:3]
-    found += [f"{name} is there twice" for name in sorted({n for n in names if names.count(n) > 1})[:3]]
+    found += [
+        f"{name} is there twice" for name in sorted(n for n, times in Counter(names).items() if times > 1)[:3]
+    ]
     large = [entry.filename for entry in entries if entry.file_size > MOST_BYTES]
     found += [f"{name} is larger than {MOST_BYTES / 2**20:.0f} MiB" for name in large[:3]]
     if sum(entry.file_size for entry in entries) > MOST_IN_ALL or len(entries) > MOST_MEMBERS:

@@ -18,7 +18,8 @@ import numpy as np
 import polars as pl
 from pydantic import ValidationError
 
-from cytobench.cards import BackboneCard, LeaderboardCard, TaskCard, parse_card
+from cytobench.card_files import parse_card
+from cytobench.cards import BackboneCard, LeaderboardCard, TaskCard
 from cytobench.errors import CytoBenchError, DataError
 from cytobench.evaluation.folds import Folds
 from cytobench.evaluation.ledger import folder_name

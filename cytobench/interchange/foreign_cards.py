@@ -13,7 +13,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TypeVar
 
-from cytobench.cards import BackboneCard, LeaderboardCard, TaskCard, parse_card
+from cytobench.card_files import parse_card
+from cytobench.cards import BackboneCard, LeaderboardCard, TaskCard
 from cytobench.errors import CytoBenchError, StoreError
 from cytobench.registry import Registry
 

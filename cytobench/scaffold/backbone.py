@@ -6,7 +6,8 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from cytobench.cards import BackboneCard, parse_card
+from cytobench.card_files import parse_card
+from cytobench.cards import BackboneCard
 from cytobench.encoders.uri import card_from_uri
 from cytobench.errors import UsageError, WeightsError
 from cytobench.scaffold.writing import Draft, fill, identifier, new_name, path_in_card

@@ -10,7 +10,8 @@ from typing import Any
 
 import polars as pl
 
-from cytobench.cards import TaskCard, parse_card
+from cytobench.card_files import parse_card
+from cytobench.cards import TaskCard
 from cytobench.datasets import folder as class_folders
 from cytobench.datasets import is_inside
 from cytobench.datasets import table as tables

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from cytobench.cards import BackboneCard, parse_card
+from cytobench.card_files import parse_card
+from cytobench.cards import BackboneCard
 from cytobench.checks.backbone import check_backbone
 from cytobench.findings import Finding, failed
 from cytobench.registry import Registry

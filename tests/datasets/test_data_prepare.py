@@ -18,7 +18,7 @@ from PIL import Image
 from cytobench.datasets import oral_cytology, unpack
 from cytobench.datasets.oral_mosaics import prepare as cut_mosaics
 from cytobench.datasets.prepare import Prepared, prepare, read_root
-from cytobench.datasets.words import downloads_of
+from cytobench.datasets.words import downloads_of, words_of
 from cytobench.errors import DataError, MissingDataError
 from cytobench.progress import Reporter, SilentReporter
 from tests.datasets.toy_download import PICTURES, below, plant, taped, toy, tree, zipped
@@ -283,3 +283,35 @@ def test_odd_mosaics_are_all_named(tmp_path: Path) -> None:
     Image.new("RGB", (90, 80)).save(folder / "mosaic_03.jpg")
     with pytest.raises(DataError, match=r"slide 99, which is none of the ten; .*90x80 px, no grid"):
         cut_mosaics(tmp_path, tmp_path / "out", SilentReporter())
+
+
+@pytest.mark.parametrize("pack", [zipped, taped])
+@pytest.mark.parametrize(
+    ("contents", "message"),
+    [
+        ({"B": b"x", "B/1.png": b"y"}, "holds B as a file and as a folder"),
+        ({"B/1.png": b"y", "B": b"x"}, "holds B as a file and as a folder"),
+        ({f"B/{'n' * 300}.png": b"y"}, "longer than a disk takes"),
+    ],
+)
+def test_names_that_no_disk_takes_are_said(
+    tmp_path: Path, pack: Callable[..., bytes], contents: dict[str, bytes], message: str
+) -> None:
+    packed = pack(contents)
+    name = "toy.zip" if packed.startswith(b"PK") else "toy.tar.gz"
+    source = plant(tmp_path / "downloaded", {name: packed})
+    with pytest.raises(DataError, match=message):
+        _prepare(tmp_path, source)
+    assert _is_clean(tmp_path)
+
+
+def test_archives_too_deep_in_archives_are_named(tmp_path: Path) -> None:
+    packed = zipped({"secret.png": b"x"})
+    for depth in range(4):
+        packed = zipped({f"inner{depth}.zip": packed})
+    source = plant(tmp_path / "downloaded", {"toy.zip": packed})
+    left = unpack.unpack(
+        unpack.archives_in(source), source, tmp_path / "out", words_of(toy()), SilentReporter()
+    )
+    assert left.deep == ["inner0.zip"]
+    assert "1 archives lie too deep in others, still packed: inner0.zip" in left.told()

@@ -65,7 +65,9 @@ def test_hicervix_says_what_a_csv_lacks(tmp_path: Path, draw: Draw) -> None:
     hicervix_tree(tmp_path, draw)
     (tmp_path / "train.csv").write_text("image_path,class_id\nx.jpg,1\n")
     (tmp_path / "test.csv").write_bytes("image_name,class_name\nä".encode("latin-1"))
-    with pytest.raises(DataError, match=r"train\.csv lacks the columns image_name, class_name.*not UTF-8"):
+    with pytest.raises(
+        DataError, match=r"train\.csv: lacks the columns image_name, class_name.*test\.csv: it is not UTF-8"
+    ):
         hicervix.read(tmp_path)
 
 

@@ -12,7 +12,8 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from cytobench.cards import TaskCard, parse_card, read_card
+from cytobench.card_files import parse_card, read_card
+from cytobench.cards import TaskCard
 from cytobench.datasets import DATASETS, import_function
 from cytobench.datasets.task import TaskData, available_tasks, load_task
 from cytobench.errors import CardError, DataError

@@ -9,7 +9,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from cytobench.cards import BackboneCard, LeaderboardCard, TaskCard, parse_card
+from cytobench.card_files import parse_card
+from cytobench.cards import BackboneCard, LeaderboardCard, TaskCard
 from tests.docs.page_blocks import DOCS, ROOT, Block, Page, pages, read
 
 PAGES = pages()

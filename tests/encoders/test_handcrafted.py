@@ -9,7 +9,8 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from cytobench.cards import BackboneCard, read_card
+from cytobench.card_files import read_card
+from cytobench.cards import BackboneCard
 from cytobench.encoders.handcrafted import colour, morphology
 
 CARDS = Path(__file__).resolve().parents[2] / "backbones"

@@ -13,7 +13,8 @@ import pytest
 import torch
 from tiny_cards import IMAGENET, PREPROCESS, load_tiny, tiny_card
 
-from cytobench.cards import BackboneCard, parse_card
+from cytobench.card_files import parse_card
+from cytobench.cards import BackboneCard
 from cytobench.digests import FileDigests
 from cytobench.encoders import identify, random_weights, timm_vit
 from cytobench.errors import EncoderError, WeightsError

@@ -94,7 +94,7 @@ def test_the_accelerator_agrees_with_the_processor(home: Path) -> None:
 
 def _plugin(folder: Path, source: str) -> BackboneCard:
     """A plugin folder with one backbone card and a module beside it."""
-    from cytobench.cards import read_card
+    from cytobench.card_files import read_card
 
     (folder / "backbones").mkdir(parents=True)
     (folder / f"{folder.name}.py").write_text(source)

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from cytobench.cards import BackboneCard, parse_card
+from cytobench.card_files import parse_card
+from cytobench.cards import BackboneCard
 from cytobench.digests import FileDigests
 from cytobench.encoders import Encoder, load
 

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import toy_benchmark
 
-from cytobench.cards import TaskCard, parse_card
+from cytobench.card_files import parse_card
+from cytobench.cards import TaskCard
 from cytobench.errors import CardError
 from cytobench.evaluation.hierarchy import (
     DISTANCE,

@@ -13,7 +13,8 @@ from typing import Any
 import polars as pl
 import pytest
 
-from cytobench.cards import BackboneCard, LeaderboardCard, TaskCard, read_card
+from cytobench.card_files import read_card
+from cytobench.cards import BackboneCard, LeaderboardCard, TaskCard
 from cytobench.errors import DataError
 from cytobench.evaluation.run import RunRequest, benchmark
 from cytobench.interchange.bundle import MANIFEST, Manifest, opened, sealed, sha256

@@ -11,7 +11,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from cytobench.cards import BackboneCard, TaskCard, read_card
+from cytobench.card_files import read_card
+from cytobench.cards import BackboneCard, TaskCard
 from cytobench.evaluation.run import RunRequest, benchmark
 from cytobench.features.store import FeatureStore
 from cytobench.interchange.feature_export import why_not_shared

@@ -14,7 +14,8 @@ import pytest
 import torch
 
 from cytobench.audit.examine import Request, audit
-from cytobench.cards import BackboneCard, TaskCard, read_card
+from cytobench.card_files import read_card
+from cytobench.cards import BackboneCard, TaskCard
 from cytobench.checks.backbone import check_backbone
 from cytobench.checks.task import check_task
 from cytobench.datasets.task import load_task

@@ -11,7 +11,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from cytobench.cards import TaskCard, parse_card
+from cytobench.card_files import parse_card
+from cytobench.cards import TaskCard
 from cytobench.leaderboard import render
 from cytobench.leaderboard.figures import critical_difference_figure, scores_figure
 from cytobench.leaderboard.rows import Row, tidy, with_skill

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cytobench.cards import TaskCard, parse_card
+from cytobench.card_files import parse_card
+from cytobench.cards import TaskCard
 from cytobench.errors import UsageError
 from cytobench.evaluation import ledger
 from cytobench.evaluation.metrics import Predictions

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cytobench.cards import TaskCard, parse_card
+from cytobench.card_files import parse_card
+from cytobench.cards import TaskCard
 from cytobench.pretraining.recipe import Recipe, check, override, preset
 from cytobench.pretraining.session import Request, Surroundings
 from cytobench.progress import SilentReporter

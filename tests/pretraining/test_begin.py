@@ -11,7 +11,8 @@ import torch
 from asked import around, heard, recipe, request
 from conftest import Draw
 
-from cytobench.cards import BackboneCard, read_card
+from cytobench.card_files import read_card
+from cytobench.cards import BackboneCard
 from cytobench.errors import CardError, UsageError, WeightsError
 from cytobench.pretraining.begin import begin_with, find_weights, origin_as_dict, origin_from_dict
 from cytobench.pretraining.build import make_model

@@ -16,7 +16,8 @@ import torch
 from conftest import Draw
 from PIL import Image
 
-from cytobench.cards import BackboneCard, read_card
+from cytobench.card_files import read_card
+from cytobench.cards import BackboneCard
 from cytobench.errors import PretrainingError, StoreError, UsageError, WeightsError
 from cytobench.pretraining import checkpoint, engine, memory, optim
 from cytobench.pretraining.build import make_model
