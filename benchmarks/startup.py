@@ -12,6 +12,8 @@ COMMANDS = {
     "cytobench --help": ["-m", "cytobench", "--help"],
     "cytobench list backbones": ["-m", "cytobench", "list", "backbones"],
     "cytobench list tasks": ["-m", "cytobench", "list", "tasks"],
+    "cytobench data list": ["-m", "cytobench", "data", "list"],
+    "cytobench data show pbc": ["-m", "cytobench", "data", "show", "pbc"],
     "python -c pass": ["-c", "pass"],
     "import torch, timm": ["-c", "import torch, timm"],
 }
