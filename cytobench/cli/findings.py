@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from cytobench.findings import Finding
 
 _MARKS = {"pass": ("✓", "green"), "warn": ("!", "yellow"), "fail": ("✗", "red"), "skip": ("-", "dim")}
-_CASES = 5
+_CASES = {"fail": 20}
+_FEW = 5
 
 
 def show_findings(title: str, findings: Sequence[Finding], *, every_case: bool = False) -> None:
@@ -32,7 +33,7 @@ def show_findings(title: str, findings: Sequence[Finding], *, every_case: bool =
         says = Text(finding.says)
         if finding.cure:
             says.append(f"\n{finding.cure}", style="cyan")
-        shown = finding.cases if every_case else finding.cases[:_CASES]
+        shown = finding.cases if every_case else finding.cases[: _CASES.get(finding.mark, _FEW)]
         for case in shown:
             says.append(f"\n  {case}", style="dim")
         if len(finding.cases) > len(shown):
