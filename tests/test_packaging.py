@@ -54,6 +54,7 @@ def test_the_wheel_ships_every_card_and_only_cards(unpacked: Path) -> None:
         path for path in (inside / "leaderboards").rglob("*") if path.suffix != ".toml" and path.is_file()
     ]
     assert not rendered
+    assert (inside / "constraints.txt").read_text() == (ROOT / "constraints.txt").read_text()
 
 
 def test_the_installed_command_reads_the_cards_of_the_wheel(unpacked: Path) -> None:
