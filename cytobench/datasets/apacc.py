@@ -13,8 +13,9 @@ from pathlib import Path
 import polars as pl
 
 from cytobench import manifest
-from cytobench.datasets.class_folders import Labelled, id_pattern, ids_of, labelled_images, plain
+from cytobench.datasets.class_folders import Labelled, labelled_images, plain
 from cytobench.datasets.listing import refuse
+from cytobench.datasets.names import ids_in_names
 
 CLASSES = ("healthy", "unhealthy", "rubbish", "bothcells")
 
@@ -26,7 +27,6 @@ def read(root: Path, *, smear: str = "") -> pl.DataFrame:
     `smear`, which is empty without it. Raises DataError that names all problems: classes without images,
     folders that are no class, cells that stand below neither train nor test, parts without cells.
     """
-    pattern = id_pattern(smear, "apacc", "smear")
     problems: list[str] = []
     found = labelled_images(root, {name: name for name in CLASSES}, problems)
     splits = [_split(one) for one in found]
@@ -43,7 +43,7 @@ def read(root: Path, *, smear: str = "") -> pl.DataFrame:
         for part in ("train", "test")
         if found and not astray and part not in splits
     ]
-    smears = ids_of(found, pattern, "smear", problems)
+    smears = ids_in_names([one.image.name for one in found], smear, "smear", problems)
     if problems or not found:
         refuse(root, problems or ["no image in it"])
     columns = {

@@ -13,8 +13,9 @@ from pathlib import Path
 import polars as pl
 
 from cytobench import manifest
-from cytobench.datasets.class_folders import id_pattern, ids_of, labelled_images
+from cytobench.datasets.class_folders import labelled_images
 from cytobench.datasets.listing import refuse
+from cytobench.datasets.names import ids_in_names
 
 CLASSES = ("NIL", "LSIL", "HSIL")
 _FOLDERS = {"nil": "NIL", "nilm": "NIL", "negative": "NIL", "lsil": "LSIL", "hsil": "HSIL"}
@@ -27,14 +28,13 @@ def read(root: Path, *, patient: str = "") -> pl.DataFrame:
     `patient`, which is empty without it. Raises DataError that names all problems: classes without images,
     folders that are no class, fields of one name in one class.
     """
-    pattern = id_pattern(patient, "bmt", "patient")
     problems: list[str] = []
     found = labelled_images(root, _FOLDERS, problems)
     fields = [f"{one.label}_{one.image.stem}" for one in found]
     twice = sorted({name for name in fields if fields.count(name) > 1})
     if twice:
         problems.append(f"fields of one name in one class: {manifest.name_some(twice)}")
-    patients = ids_of(found, pattern, "patient", problems)
+    patients = ids_in_names([one.image.name for one in found], patient, "patient", problems)
     if problems or not found:
         refuse(root, problems or ["no image in it"])
     columns = {

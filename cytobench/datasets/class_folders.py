@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cytobench.datasets.listing import folders_in, images_in
-from cytobench.errors import CardError
 
 
 @dataclass(frozen=True)
@@ -48,34 +47,6 @@ def labelled_images(root: Path, labels: Mapping[str, str], problems: list[str]) 
 def plain(name: str) -> str:
     """Return a folder's name in lower case without blanks, dots, `-` and `_`."""
     return re.sub(r"[\s._-]+", "", name).lower()
-
-
-def id_pattern(pattern: str, reader: str, option: str) -> re.Pattern[str] | None:
-    """Return a card's option that finds an id in file names; raises CardError for a bad pattern."""
-    if not pattern:
-        return None
-    try:
-        compiled = re.compile(pattern)
-    except re.error as error:
-        raise CardError(
-            f"The option {option} of the reader {reader} is no regular expression ({error}): correct it."
-        ) from error
-    if compiled.groups != 1:
-        raise CardError(f"The option {option} of the reader {reader} needs exactly one group in parentheses.")
-    return compiled
-
-
-def ids_of(
-    images: list[Labelled], pattern: re.Pattern[str] | None, what: str, problems: list[str]
-) -> list[str | None]:
-    """Return the id that `pattern` finds in each image's name; names without one are added to `problems`."""
-    if pattern is None:
-        return [None] * len(images)
-    matches = [pattern.search(one.image.name) for one in images]
-    lost = [one.image.name for one, match in zip(images, matches, strict=True) if match is None]
-    if lost:
-        problems.append(f"{len(lost)} names have no {what} where the option looks for it, as {lost[0]}")
-    return [match[1] if match else None for match in matches]
 
 
 def _folders(folder: Path, above: tuple[str, ...]) -> Iterator[tuple[Path, tuple[str, ...]]]:

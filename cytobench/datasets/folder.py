@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import polars as pl
 
 from cytobench import manifest
+from cytobench.datasets.names import ids_in_names
 from cytobench.datasets.survey import Survey, accept, damaged, lookalikes, same_letters, survey
-from cytobench.errors import CardError, DataError, MissingDataError
+from cytobench.errors import DataError, MissingDataError
 
 _SPLITS = frozenset({"test", "testing", "train", "training", "val", "valid", "validation"})
 
@@ -37,7 +37,7 @@ def read(root: Path, *, group_pattern: str = "") -> pl.DataFrame:
     )
     problems = [*_misplaced(found, table), *found.problems(), *damaged(found.images, root)]
     if group_pattern:
-        groups = _groups(table["sample"].to_list(), group_pattern, problems)
+        groups = ids_in_names(table["sample"].to_list(), group_pattern, "group_pattern", problems)
         table = table.with_columns(pl.Series("group", groups, dtype=pl.String))
     made = manifest.conform(table)
     problems += manifest.problems_of(made, files=False)
@@ -83,21 +83,3 @@ def _splits(labels: Sequence[str]) -> list[str]:
         what = "are parts of a split, not classes: name image, label and split in a table, or move"
         return [f"the folders {some} {what} the class folders up"]
     return []
-
-
-def _groups(samples: list[str], pattern: str, problems: list[str]) -> list[str | None]:
-    try:
-        compiled = re.compile(pattern)
-    except re.error as error:
-        raise CardError(
-            f"group_pattern '{pattern}' is no regular expression ({error}): correct the card."
-        ) from error
-    if compiled.groups != 1:
-        raise CardError(
-            f"group_pattern '{pattern}' needs exactly one group in parentheses: correct the card."
-        )
-    matches = [compiled.search(sample) for sample in samples]
-    missed = [sample for sample, match in zip(samples, matches, strict=True) if match is None]
-    if missed:
-        problems.append(f"group_pattern '{pattern}' does not match {manifest.name_some(missed)}")
-    return [match[1] if match else None for match in matches]
