@@ -99,13 +99,16 @@ def show(
     name: Annotated[
         str, typer.Argument(help="A backbone, task, data set, probe or leaderboard; or a card file.")
     ],
+    home: HomeOption = None,
     plugin: PluginOption = None,
 ) -> None:
     """Show everything known about one backbone, task, data set, probe or leaderboard.
 
     [dim]Examples:[/dim]  cytobench show uni  ·  cytobench show cell-type-pbc  ·  cytobench show my/card.toml
     """
-    registry = load_registry(plugin, tell=False)
+    from cytobench.interchange.foreign_cards import with_imported
+
+    registry = with_imported(load_registry(plugin, tell=False), places(home, None).home)
     facts = _facts(registry, name)
     if facts is None and name in _dataset_names():
         _show_dataset(registry, name)

@@ -349,6 +349,8 @@ def test_a_lab_without_the_task_keeps_it_as_foreign(cytobench, bundle: Path, tmp
     assert "computed by other labs: north" in board.out
     again = cytobench("bundle", "import", bundle, "--home", home)
     assert "0 runs of north imported, 3 were here" in again.out
+    shown = cytobench("show", "uni-h5@north", "--home", home)
+    assert "uni-h5@north" in shown.out, shown.err
     tried = cytobench("run", "-b", "uni-h5@north", "-t", "slides", "--home", home)
     assert tried.code != 0
     assert "Traceback" not in tried.err
