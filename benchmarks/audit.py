@@ -15,10 +15,10 @@ import time
 import numpy as np
 import numpy.typing as npt
 
-from cytobench.audit.alike import alike
+from cytobench.audit.alike import threshold
 from cytobench.checks.copies import find_copies
 from cytobench.checks.imprints import Imprints
-from cytobench.checks.near import unit_rows
+from cytobench.checks.near import near_pairs, unit_rows
 from cytobench.progress import SilentReporter
 
 COPIES = 1000
@@ -80,7 +80,9 @@ def main() -> None:
     took = time.perf_counter() - began
     print(f"perceptual: {took:.1f} s, {right:,} of {COPIES:,} copies, {len(copies):,} pairs")
     began = time.perf_counter()
-    pairs, least = alike(vectors, SilentReporter())
+    unit = unit_rows(vectors - vectors.mean(axis=0))
+    least = threshold(unit)
+    pairs = near_pairs(unit, least=least)
     right = int((pairs.right - pairs.left == asked.items - COPIES).sum())
     took = time.perf_counter() - began
     print(
@@ -89,7 +91,6 @@ def main() -> None:
     if asked.faiss:
         import faiss
 
-        unit = unit_rows(vectors - vectors.mean(axis=0))
         began = time.perf_counter()
         index = faiss.IndexFlatIP(unit.shape[1])
         index.add(unit)

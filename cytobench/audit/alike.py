@@ -1,12 +1,10 @@
-"""Pictures that a backbone finds more alike than nearest neighbours usually are."""
+"""From which cosine on pictures are more alike to a backbone than nearest neighbours usually are."""
 
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
-from cytobench.checks.near import Floats, Pairs, near_pairs, unit_rows
-from cytobench.progress import Reporter
+from cytobench.checks.near import Floats
 
 _ASKED = 2000  # rows whose nearest neighbours make the null distribution
 _BEYOND = 5.0  # robust standard deviations above the median nearest neighbour
@@ -32,27 +30,3 @@ def threshold(unit: Floats, *, seed: int = 0) -> float:
     middle = float(np.median(scale))
     spread = 1.4826 * float(np.median(np.abs(scale - middle)))
     return max(_LEAST, float(np.tanh(middle + _BEYOND * max(spread, 1e-3))))
-
-
-def alike(features: npt.NDArray[np.float32], reporter: Reporter) -> tuple[Pairs, float]:
-    """Return pairs of rows, float32 [n, d], beyond the threshold of their own set, and that threshold."""
-    unit = unit_rows(features - features.mean(axis=0))
-    least = threshold(unit)
-    return near_pairs(unit, least=least, reporter=reporter, label="comparing features"), least
-
-
-def alike_between(
-    features: npt.NDArray[np.float32], others: npt.NDArray[np.float32], reporter: Reporter
-) -> tuple[Pairs, float]:
-    """Return pairs of a task's rows and a pool's, both centred on the task, beyond the task's threshold."""
-    centre = features.mean(axis=0)
-    unit = unit_rows(features - centre)
-    least = threshold(unit)
-    pairs = near_pairs(
-        unit,
-        unit_rows(others - centre),
-        least=least,
-        reporter=reporter,
-        label="comparing features with the pool",
-    )
-    return pairs, least

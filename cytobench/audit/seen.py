@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from cytobench.audit.alike import alike, alike_between
+from cytobench.audit.alike import threshold
 from cytobench.audit.issue import KINDS, Issue, Member
 from cytobench.audit.pool import PoolSubject, pool_features, pool_member
 from cytobench.audit.quality import member_of, odd_features
 from cytobench.cards import BackboneCard
+from cytobench.checks.near import near_pairs, unit_rows
 from cytobench.checks.subject import Subject
 from cytobench.digests import FileDigests
 from cytobench.encoders import load
@@ -66,7 +67,10 @@ class Seen:
         self, subject: Subject, pools: Sequence[PoolSubject], before: Sequence[Issue], reporter: Reporter
     ) -> tuple[list[Issue], str]:
         """Return what is alike or odd and not among the issues `before`, and a line about the threshold."""
-        pairs, least = alike(self.features, reporter)
+        centre = self.features.mean(axis=0)
+        unit = unit_rows(self.features - centre)
+        least = threshold(unit)
+        pairs = near_pairs(unit, least=least, reporter=reporter, label="comparing features")
         known = {frozenset(member.name for member in issue.members) for issue in before}
         found = []
         for at in np.flatnonzero(subject.leaks(pairs.left, pairs.right)):
@@ -74,7 +78,13 @@ class Seen:
             if frozenset(member.name for member in members) not in known:
                 found.append(self._alike("alike-across-folds", members, float(pairs.cosine[at])))
         for number, (pool, others) in enumerate(zip(pools, self.pools, strict=True)):
-            near, _ = alike_between(self.features, others, reporter)
+            near = near_pairs(
+                unit,
+                unit_rows(others - centre),
+                least=least,
+                reporter=reporter,
+                label="comparing features with the pool",
+            )
             for left, right, cosine in zip(near.left, near.right, near.cosine, strict=True):
                 members = (member_of(subject, int(left)), pool_member(pool, number, int(right)))
                 if frozenset(member.name for member in members) not in known:

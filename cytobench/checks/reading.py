@@ -12,7 +12,7 @@ from cytobench import manifest
 from cytobench.cards import TaskCard
 from cytobench.checks.subject import Subject
 from cytobench.datasets.listing import RefusedError
-from cytobench.datasets.task import TaskData, load_task, read_shares
+from cytobench.datasets.task import Shares, TaskData, load_task, read_shares
 from cytobench.digests import FileDigests
 from cytobench.errors import CytoBenchError
 from cytobench.evaluation.examples import examples_of
@@ -38,8 +38,9 @@ def read_task(
     try:
         data = load_task(card, data_dirs=data_dirs, home=home, reporter=reporter)
     except CytoBenchError as error:
-        findings.append(_unread(card, error, data_dirs, home))
-        rest = _salvaged(card, data_dirs, home)
+        shares = _readable(card, data_dirs, home)
+        findings.append(_unread(error, shares))
+        rest = _salvaged(card, shares)
         if rest is None:
             return Reading(None, findings)
         data = rest
@@ -64,16 +65,23 @@ def read_task(
     return Reading(Subject(card, data, items, examples, folds), findings)
 
 
-def _unread(card: TaskCard, error: CytoBenchError, data_dirs: Sequence[Path], home: Path) -> Finding:
+def _readable(card: TaskCard, data_dirs: Sequence[Path], home: Path) -> Shares | None:
+    """Return the rows that can be read of data that have others too, None where there are none."""
+    try:
+        return read_shares(card, data_dirs=data_dirs, home=home, salvage=True)
+    except CytoBenchError:
+        return None
+
+
+def _unread(error: CytoBenchError, shares: Shares | None) -> Finding:
     """Return why a task's data cannot be read, with all rows concerned where they are known."""
     says = str(error)
     told: tuple[str, ...] = ()
     if isinstance(error, RefusedError) and len(error.problems) > 1:
         says, told = f"{len(error.problems)} problems in {error.where}.", error.problems
-    try:
-        table = read_shares(card, data_dirs=data_dirs, home=home, salvage=True).kept
-    except CytoBenchError:
+    if shares is None:
         return Finding("data", "fail", says, cases=told)
+    table = shares.kept
     lost = [image for image in table["image"].unique(maintain_order=True) if not _there(image)]
     nameless = table.filter(pl.col("label").is_null())["sample"].to_list()
     cases = (
@@ -84,23 +92,20 @@ def _unread(card: TaskCard, error: CytoBenchError, data_dirs: Sequence[Path], ho
     return Finding("data", "fail", says, "The questions below leave these rows out.", cases)
 
 
-def _salvaged(card: TaskCard, data_dirs: Sequence[Path], home: Path) -> TaskData | None:
+def _salvaged(card: TaskCard, shares: Shares | None) -> TaskData | None:
     """Return the rows whose image and label are there, of a table that has others too."""
-    if card.view.kind == "tile" or card.sub_bags is not None:
+    if shares is None or card.view.kind == "tile" or card.sub_bags is not None:
         return None
+    there = pl.Series([_there(image) for image in shares.kept["image"]], dtype=pl.Boolean)
+    table = shares.kept.filter(there & pl.col("label").is_not_null()).unique("sample").sort("sample")
+    classes = tuple(name for name in shares.classes if name in set(table["label"]))
+    if card.split.kind != "official":
+        table = table.drop("split", strict=False)
     try:
-        shares = read_shares(card, data_dirs=data_dirs, home=home, salvage=True)
-        there = pl.Series([_there(image) for image in shares.kept["image"]])
-        table = shares.kept.filter(there & pl.col("label").is_not_null()).unique(
-            "sample", maintain_order=True
-        )
-        classes = tuple(name for name in shares.classes if name in set(table["label"]))
-        if card.split.kind != "official" and "split" in table.columns:
-            table = table.drop("split")
-        manifest.check(table.sort("sample"), where=card.name)
+        manifest.check(table, where=card.name)
     except CytoBenchError:
         return None
-    return TaskData(card, table.sort("sample"), classes, shares.sealed, shares.warnings) if classes else None
+    return TaskData(card, table, classes, shares.sealed, shares.warnings) if classes else None
 
 
 def _there(image: str | None) -> bool:

@@ -226,7 +226,7 @@ def _chosen(
         raise UsageError(
             f"There are no own runs of {', '.join(names)} here to pack; `cytobench run` makes them."
         )
-    return Chosen(runs=own, tasks=tasks, backbones=backbones, boards=boards)
+    return Chosen(runs=own, tasks=tasks, backbones=backbones, boards=boards, probes=registry.probes)
 
 
 def _replan(where: Places, reporter: ConsoleReporter) -> Replan:

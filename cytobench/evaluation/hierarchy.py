@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import takewhile
 
 import numpy as np
 
@@ -111,5 +112,5 @@ def tree_metrics(predictions: Predictions, tree: Hierarchy) -> dict[str, float]:
 
 
 def _shared(one: Sequence[str], other: Sequence[str]) -> int:
-    """Return how many names two paths share from the root of the names down."""
-    return sum(1 for a, b in zip(one, other, strict=False) if a == b)
+    """Return how many names two paths share from the widest level down."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))

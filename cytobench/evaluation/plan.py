@@ -198,17 +198,34 @@ def impossible(probe: str, task: TaskCard, request: RunRequest) -> Problem | Non
 
 def plan_run(task: TaskPlan, backbone: BackbonePlan, probe: str, request: RunRequest, *, tuned: bool) -> Run:
     """Return one cell of the grid; raises CardError or ProbeError when a plugin's probe cannot be used."""
-    custom = card_of_probe(probe, request.custom, task.card.source)
-    if custom is not None and not backbone.null:
-        return Run(task, backbone, probe, tuned, task.seed, custom_recipe(custom), request.trials)
-    recipe = recipe_of(
-        probe,
-        null=backbone.null,
-        standardise=backbone.card.standardise,
-        exclude_own_group=not task.card.same_group_neighbours,
-        device=request.device,
-    )
+    recipe = recipe_for(probe, task.card, backbone.card, request.custom, device=request.device)
     return Run(task, backbone, probe, tuned, task.seed, recipe, request.trials)
+
+
+def recipe_for(
+    probe: str,
+    task: TaskCard,
+    backbone: BackboneCard,
+    custom: Mapping[str, ProbeCard],
+    *,
+    device: str = "auto",
+) -> Recipe:
+    """Return how a probe, one of ours or of a plugin's, is fitted on a task's features of a backbone.
+
+    `custom`: the cards of plugins' probes by name. Raises CardError or ProbeError when such a probe cannot be
+    used.
+    """
+    null = backbone.loader == "null"
+    card = card_of_probe(probe, custom, task.source)
+    if card is not None and not null:
+        return custom_recipe(card)
+    return recipe_of(
+        probe,
+        null=null,
+        standardise=backbone.standardise,
+        exclude_own_group=not task.same_group_neighbours,
+        device=device,
+    )
 
 
 def manifest_digest(table: pl.DataFrame, items: Items, classes: Sequence[str]) -> str:

@@ -115,6 +115,7 @@ def opened(path: Path) -> tuple[Manifest, dict[str, bytes], str]:
             bodies = {entry.filename: _read(archive, entry) for entry in entries}
     except FileNotFoundError:
         raise DataError(f"There is no bundle at {path}; check the path.") from None
+    # zipfile says NotImplementedError of unknown kinds of compression, RuntimeError of encryption.
     except (zipfile.BadZipFile, OSError, NotImplementedError, RuntimeError, EOFError, zlib.error) as error:
         raise DataError(f"{path} cannot be read as a bundle ({error}); fetch it again.") from error
     first = bodies.pop(MANIFEST, b"")

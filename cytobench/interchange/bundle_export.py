@@ -6,17 +6,17 @@ import io
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 from pydantic import BaseModel
 
-from cytobench.cards import BackboneCard, LeaderboardCard, TaskCard
-from cytobench.errors import StoreError, UsageError
+from cytobench.cards import BackboneCard, LeaderboardCard, ProbeCard, TaskCard
+from cytobench.errors import CardError, ProbeError, StoreError, UsageError
 from cytobench.evaluation.ledger import folder_name, load_predictions, task_folder
-from cytobench.evaluation.recipes import recipe_of
+from cytobench.evaluation.plan import recipe_for
 from cytobench.evaluation.record import versions
 from cytobench.evaluation.results import RunKey, RunResult
 from cytobench.interchange.bundle import Key, Manifest, card_digest, coded, sealed, sha256
@@ -31,12 +31,16 @@ _PATH = re.compile(r"(?:[A-Za-z]:\\|~?/)[^\s'\",;()]*[/\\][^\s'\",;()]*")
 
 @dataclass(frozen=True, kw_only=True)
 class Chosen:
-    """What goes into a bundle: runs of this home, and the cards they are made from."""
+    """What goes into a bundle: runs of this home, and the cards they are made from.
+
+    `probes`: those of plugins, by name.
+    """
 
     runs: Sequence[RunResult]
     tasks: Mapping[str, TaskCard]
     backbones: Mapping[str, BackboneCard]
     boards: Sequence[LeaderboardCard] = ()
+    probes: Mapping[str, ProbeCard] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -62,11 +66,15 @@ def pack(chosen: Chosen, home: Path, *, lab: str, note: str, salt: str | None, r
         for run in chosen.runs:
             step.advance(1, f"{run.backbone} on {run.task}")
             task, backbone = chosen.tasks[run.task], chosen.backbones[run.backbone]
-            key = key_of(run, task, backbone)
+            named = f"{run.backbone} on {run.task} ({run.probe}{' tuned' if run.tuned else ''})"
+            try:
+                key = key_of(run, task, backbone, chosen.probes)
+            except (CardError, ProbeError) as error:
+                left_out.append(f"{named}: {str(error).rstrip('.')}")
+                continue
             if key.run_id != run.run_id:
                 left_out.append(
-                    f"{run.backbone} on {run.task} ({run.probe}{' tuned' if run.tuned else ''}): its card, "
-                    "probe or version is no longer the one it was made with; run it again"
+                    f"{named}: its card, probe or version is no longer the one it was made with; run it again"
                 )
                 continue
             members |= _run_members(run, key, home, salt)
@@ -86,14 +94,9 @@ def pack(chosen: Chosen, home: Path, *, lab: str, note: str, salt: str | None, r
     return Packed(content, packed, _digest_of(content), tuple(left_out))
 
 
-def key_of(run: RunResult, task: TaskCard, backbone: BackboneCard) -> RunKey:
-    """Return the key that a stored run has under today's cards and probes."""
-    recipe = recipe_of(
-        run.probe,
-        null=backbone.loader == "null",
-        standardise=backbone.standardise,
-        exclude_own_group=not task.same_group_neighbours,
-    )
+def key_of(run: RunResult, task: TaskCard, backbone: BackboneCard, probes: Mapping[str, ProbeCard]) -> RunKey:
+    """Return the key that a stored run has under today's cards and probes; raises as `recipe_for` does."""
+    recipe = recipe_for(run.probe, task, backbone, probes)
     return RunKey(
         task=task.semantics(),
         manifest_digest=run.manifest_digest,

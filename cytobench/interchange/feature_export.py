@@ -7,7 +7,6 @@ import io
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,6 +21,7 @@ from cytobench.features.items import Ids
 from cytobench.features.store import FeatureStore, Space
 from cytobench.interchange.bundle import card_digest
 from cytobench.progress import Reporter
+from cytobench.toml_text import toml_lines
 
 Format = Literal["h5", "parquet", "npz", "slides"]
 Number = Literal["float16", "float32"]
@@ -229,40 +229,45 @@ def _write_tables(export: Export, out: Path, files: Mapping[str, str]) -> None:
     _csv(out / "labels.csv", ("slide", "name", "label", "group"), labels)
     card = task.card
     seed = card.split.seed + task.seed
-    split = f'split = {{ kind = "{card.split.kind}", folds = {len(folds)}, seed = {seed} }}'
+    split: dict[str, Any] = {"kind": card.split.kind, "folds": len(folds), "seed": seed}
     if card.split.kind in ("official", "file"):
         marks = zip(examples.samples, folds.fold.tolist(), strict=True)
         _csv(out / "folds.csv", ("sample", "fold"), [(files[bag], fold) for bag, fold in marks])
-        split = 'split = { kind = "file", path = "../folds.csv" }'
-    quoted = partial(json.dumps, ensure_ascii=False)  # a JSON string is a TOML string
-    group = "none" if card.group == "none" else "group"
-    (out / "tasks" / "task.toml").write_text(
-        f"name = {quoted(card.name)}\n"
-        f"title = {quoted(card.title)}\n"
-        'dataset = { format = "features", path = "../features", labels = "../labels.csv" }\n'
-        f"group = {quoted(group)}\n"
-        f"accept_ungrouped = {'true' if card.accept_ungrouped else 'false'}\n"
-        f"classes = {quoted(list(examples.classes))}\n"
-        f"metric = {quoted(card.metric)}\n"
-        f"probes = {quoted(list(card.probes))}\n"
-        f"{split}\n",
-        encoding="utf-8",
-    )
+        split = {"kind": "file", "path": "../folds.csv"}
+    described = {
+        "name": card.name,
+        "title": card.title,
+        "dataset": {"format": "features", "path": "../features", "labels": "../labels.csv"},
+        "group": "none" if card.group == "none" else "group",
+        "accept_ungrouped": card.accept_ungrouped,
+        "classes": examples.classes,
+        "metric": card.metric,
+        "probes": card.probes,
+        "split": split,
+    }
+    (out / "tasks" / "task.toml").write_text(toml_lines(described) + "\n", encoding="utf-8")
+    (out / "backbones" / "backbone.toml").write_text(_backbone_card(export) + "\n", encoding="utf-8")
+
+
+def _backbone_card(export: Export) -> str:
+    """Return the card of the exported features as a backbone."""
     backbone = export.backbone
     # Without this word, tables would say of a null model that nobody knows what it has seen.
     seen = ["none"] if backbone.weights in ("random", "none") else list(backbone.pretrained_on)
-    (out / "backbones" / "backbone.toml").write_text(
-        f"name = {quoted(backbone.name + '-features')}\n"
-        f"title = {quoted(backbone.title + ' (exported features)')}\n"
-        'loader = "precomputed"\nweights = "../features"\n'
-        f"dim = {export.space.dim}\n"
-        f"standardise = {'true' if backbone.standardise else 'false'}\n"
-        f"pretrained_on = {quoted(seen)}\n"
-        f"domain = {quoted(backbone.domain)}\n"
-        f"licence = {quoted(backbone.licence)}\n"
-        f"citation = {quoted(backbone.citation)}\n"
-        f"gated = {'true' if backbone.gated else 'false'}\n",
-        encoding="utf-8",
+    return toml_lines(
+        {
+            "name": f"{backbone.name}-features",
+            "title": f"{backbone.title} (exported features)",
+            "loader": "precomputed",
+            "weights": "../features",
+            "dim": export.space.dim,
+            "standardise": backbone.standardise,
+            "pretrained_on": seen,
+            "domain": backbone.domain,
+            "licence": backbone.licence,
+            "citation": backbone.citation,
+            "gated": backbone.gated,
+        }
     )
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from safetensors.torch import save as as_safetensors
@@ -17,6 +16,7 @@ from cytobench.features.durable import save_durably
 from cytobench.pretraining.ibot import IBOT
 from cytobench.pretraining.pool import Pool
 from cytobench.pretraining.recipe import Recipe
+from cytobench.toml_text import toml_lines
 
 WEIGHTS, CARD = "model.safetensors", "card.toml"
 DATASETS_BY_SOURCE, GROUPED_SOURCES = "datasets_by_source", "grouped_sources"
@@ -101,8 +101,7 @@ def card_text(recipe: Recipe, pool: Pool, facts: Facts, *, dim: int, weights: st
         "licence": facts.licence or licence(pool, began),
         "citation": facts.citation,
     }
-    card = "\n".join(f"{key} = {_toml(value)}" for key, value in lines.items())
-    return f'{card}\nnotes = """\n{_escaped(notes(recipe, pool, facts))}"""\n'
+    return f'{toml_lines(lines)}\nnotes = """\n{_escaped(notes(recipe, pool, facts))}"""\n'
 
 
 def notes(recipe: Recipe, pool: Pool, facts: Facts) -> str:
@@ -165,14 +164,3 @@ def _source(name: str, images: int, left_out: Mapping[str, int]) -> str:
 
 def _escaped(text: str) -> str:
     return text.replace("\\", "\\\\").replace('"', '\\"')
-
-
-def _toml(value: Any) -> str:
-    """Return a value as TOML writes it; JSON's texts, numbers and lists are TOML's too."""
-    if isinstance(value, Mapping):
-        return (
-            "{ " + ", ".join(f"{key} = {_toml(one)}" for key, one in value.items()) + " }" if value else "{}"
-        )
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return "[" + ", ".join(_toml(one) for one in value) + "]"
-    return json.dumps(value, ensure_ascii=False)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cytobench.errors import StoreError, UsageError
 from cytobench.registry import Registry
+from cytobench.toml_text import toml
 
 _HERE = Path(__file__).parent / "templates"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
@@ -65,20 +65,6 @@ def fill(template: str, **values: Any) -> str:
     )
     environment.filters["toml"] = toml
     return environment.get_template(template).render(**values)
-
-
-def toml(value: Any) -> str:
-    """Return a value as TOML writes it; JSON's texts, numbers and lists are TOML's too."""
-    if isinstance(value, Mapping):
-        inside = ", ".join(f"{_key(key)} = {toml(one)}" for key, one in value.items())
-        return f"{{ {inside} }}" if inside else "{}"
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return "[" + ", ".join(toml(one) for one in value) + "]"
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-
-
-def _key(key: str) -> str:
-    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else json.dumps(key, ensure_ascii=False)
 
 
 def write(draft: Draft, *, force: bool = False) -> list[Path]:

@@ -10,13 +10,15 @@ import numpy as np
 import pytest
 
 from cytobench.cards import ProbeCard, Split
-from cytobench.errors import ProbeError
+from cytobench.errors import ProbeError, UsageError
 from cytobench.evaluation.custom import Custom, custom_recipe
 from cytobench.evaluation.evaluate import Evaluation, evaluate
 from cytobench.evaluation.examples import Examples
 from cytobench.evaluation.folds import outer_folds
 from cytobench.evaluation.recipes import Training
 from cytobench.evaluation.run import RunOutcome, benchmark
+from cytobench.interchange.bundle_check import check_bundle
+from cytobench.interchange.bundle_export import Chosen, pack
 from cytobench.leaderboard.collect import StoredRuns
 from cytobench.probes.bags import Bags
 from cytobench.progress import SilentReporter
@@ -208,6 +210,23 @@ def test_a_run_is_kept_found_again_and_made_anew_for_another_version(tmp_path: P
     assert result.versions["my_probe:fit"] == "2"
     newer = card(tmp_path / "two", CENTROID.replace('"2"', '"3"'))
     assert [outcome.status for outcome in _run(tmp_path, home, newer, "colour")] == ["done"] * 2
+
+
+def test_its_runs_travel_in_a_bundle(tmp_path: Path, home: Path) -> None:
+    probe = card(tmp_path / "mine", CENTROID)
+    _run(tmp_path, home, probe, "colour")
+    chosen = Chosen(
+        runs=StoredRuns(home, SilentReporter()).runs,
+        tasks={"toy": toy.task(tmp_path / "toy")},
+        backbones={"colour": toy.backbone("colour")},
+        probes={"my-probe": probe},
+    )
+    made = pack(chosen, home, lab="north", note="", salt=None, reporter=SilentReporter())
+    assert (made.runs, made.left_out) == (2, ())
+    (tmp_path / "north.zip").write_bytes(made.content)
+    assert not check_bundle(tmp_path / "north.zip", SilentReporter()).problems
+    with pytest.raises(UsageError, match=r"no run to pack.*my-probe"):  # nobody here knows the probe any more
+        pack(replace(chosen, probes={}), home, lab="north", note="", salt=None, reporter=SilentReporter())
 
 
 def test_a_function_named_in_a_task_card_is_found_beside_it_and_kept_in_a_safe_folder(
