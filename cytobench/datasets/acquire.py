@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
 import json
 import secrets
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
-
-from filelock import FileLock, Timeout
 
 from cytobench.datasets.info import DatasetInfo, Download
 from cytobench.datasets.words import as_data_error, downloads_of, words_of
 from cytobench.errors import DataError, UsageError
 from cytobench.progress import Reporter
-from cytobench.transfer.errand import Words, human_size, writing
-from cytobench.transfer.stream import Remote, download
+from cytobench.transfer.errand import Words, alone, human_size, writing
+from cytobench.transfer.stream import Remote, digests_of, download
 
 REJECTED = ".rejected"
 _NOTES = ".digests.json"
@@ -81,7 +78,7 @@ def fetch(shopping: Shopping, reporter: Reporter) -> tuple[Path, ...]:
     label = f"files of {shopping.info.name}"
     with (
         as_data_error(),
-        _alone(shopping.folder, words, reporter),
+        alone(shopping.folder, words, label, reporter),
         reporter.task(label, len(shopping.files)) as step,
     ):
         for file in shopping.files:
@@ -144,14 +141,10 @@ def _fetch_one(shopping: Shopping, file: Download, words: Words, reporter: Repor
 
 def _check_held(place: Path, file: Download, noted: str, folder: Path, words: Words) -> None:
     """Compare a file that is here already with what is published or noted; a wrong one is put aside."""
-    sha256, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
-    with place.open("rb") as opened:
-        while chunk := opened.read(2**20):
-            sha256.update(chunk)
-            md5.update(chunk)
-    found = sha256.hexdigest()
+    with place.open("rb") as held:
+        found, md5 = digests_of(held, also_md5=bool(file.md5))
     wanted = file.sha256 or noted
-    if wanted == found or (not wanted and file.md5 == md5.hexdigest()) or not (wanted or file.md5):
+    if wanted == found or (not wanted and file.md5 == md5) or not (wanted or file.md5):
         if noted != found:
             _note(folder, file.file, found, words)
         return
@@ -189,20 +182,3 @@ def _arrived(folder: Path, file: Download) -> int:
 
 def _existing(folder: Path) -> Path:
     return next((place for place in (folder, *folder.parents) if place.is_dir()), Path("/"))
-
-
-@contextmanager
-def _alone(folder: Path, words: Words, reporter: Reporter) -> Iterator[None]:
-    """Hold the folder against other processes; the operating system lets go when the holder dies."""
-    with writing(folder, words):
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / ".lock")
-        try:
-            lock.acquire(timeout=0.1)
-        except Timeout:
-            reporter.say(f"waiting for another process that is downloading into {folder}")
-            lock.acquire(poll_interval=0.2)
-    try:
-        yield
-    finally:
-        lock.release()

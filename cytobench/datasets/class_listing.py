@@ -13,12 +13,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cytobench.datasets import DataWarning
-from cytobench.datasets.listing import IMAGE_SUFFIXES, folders_in, refuse
+from cytobench.datasets.listing import IMAGE_SUFFIXES, UNFINISHED, folders_in, is_system, refuse
 from cytobench.errors import DataError, name_some
 
-_LEFTOVERS = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini"})
 _ARCHIVES = (".zip", ".rar", ".7z", ".tar", ".tar.gz", ".tgz", ".npz")
-_UNFINISHED = (".part", ".partial", ".crdownload", ".download", ".aria2", ".aspera-ckpt", ".aspx", ".tmp")
 
 
 class ClassImage(NamedTuple):
@@ -158,7 +156,7 @@ def _fill(result: Found, folder: Path, places: dict[str, list[str]]) -> None:
                 if _is_image(below):
                     found.append(below)
                     result.images.append(ClassImage(label, below, f"{absolute}/{name}/{below}"))
-                elif below.lower().endswith(_UNFINISHED):
+                elif below.lower().endswith((*UNFINISHED, ".tmp")):
                     unfinished.append(f"{name}/{below}")
                 else:
                     others.append(f"{name}/{below}")
@@ -194,7 +192,7 @@ def _walk(folder: str, above: str, links: tuple[str, ...], problems: list[str]) 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as listing:
-            return [e for e in listing if not e.name.startswith(".") and e.name not in _LEFTOVERS]
+            return [e for e in listing if not (e.name.startswith(".") or is_system(e.name))]
     except OSError as error:
         raise DataError(
             f"The folder {folder} cannot be read ({error.strerror}): check the data folder."

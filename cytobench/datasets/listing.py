@@ -23,9 +23,21 @@ if TYPE_CHECKING:
 MOST = 24
 """So many problems are told in one message; a reader tells each kind once, with its number of cases."""
 IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
-SYSTEM_FOLDERS = frozenset({"__MACOSX", "$RECYCLE.BIN", "@eaDir", "System Volume Information"})
-SYSTEM_FILES = frozenset({".ds_store", "thumbs.db", "desktop.ini", "ehthumbs.db", "icon\r"})
-"""What macOS, Windows and network disks leave in folders; file names in lower case."""
+UNFINISHED = (
+    ".aria2", ".aspera-ckpt", ".crdownload", ".download", ".filepart", ".opdownload", ".part", ".partial",
+)  # fmt: skip
+"""How files end that a browser or another program has not finished to fetch."""
+_SYSTEM_FOLDERS = frozenset(
+    {"__MACOSX", "$RECYCLE.BIN", "@eaDir", "System Volume Information", ".Spotlight-V100", ".Trashes"}
+)
+_SYSTEM_FILES = frozenset({".ds_store", "thumbs.db", "desktop.ini", "ehthumbs.db", "icon\r"})
+
+
+def is_system(path: str) -> bool:
+    """Tell whether a relative path, with `/`, was left behind by macOS, Windows or a network disk."""
+    parts = [part for part in path.split("/") if part]
+    last = parts[-1] if parts else ""
+    return bool(_SYSTEM_FOLDERS & set(parts)) or last.lower() in _SYSTEM_FILES or last.startswith("._")
 
 
 def folders_in(folder: Path) -> list[Path]:
@@ -134,11 +146,7 @@ def _entries(folder: Path) -> list[Path]:
         raise DataError(
             f"The folder {folder} cannot be read ({error.strerror}): check the data folder."
         ) from error
-    ours = [
-        name
-        for name in links
-        if not name.startswith(".") and name not in SYSTEM_FOLDERS and name.lower() not in SYSTEM_FILES
-    ]
+    ours = [name for name in links if not (name.startswith(".") or is_system(name))]
     lost = sorted(name for name in ours if links[name] and not (folder / name).exists())
     if lost:
         raise DataError(f"In {folder} these links lead nowhere: {name_some(lost)}; mend or remove them.")

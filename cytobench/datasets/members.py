@@ -14,6 +14,7 @@ from lzma import LZMAError
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import IO, Literal
 
+from cytobench.datasets.listing import is_system
 from cytobench.errors import DataError
 
 _ZIP = (".zip",)
@@ -25,8 +26,6 @@ _OTHERS = {
     ".z01": "zip -s 0 FIRST.zip --out whole.zip, then unzip whole.zip",
 }
 _DAMAGE = (zipfile.BadZipFile, tarfile.TarError, zlib.error, LZMAError, EOFError)
-_SYSTEM_FOLDERS = frozenset({"__MACOSX", ".Spotlight-V100", ".Trashes", "$RECYCLE.BIN"})
-_SYSTEM_FILES = frozenset({".DS_Store", "Thumbs.db", "desktop.ini", "Icon\r"})
 
 
 @dataclass(frozen=True)
@@ -51,13 +50,6 @@ def how_by_hand(path: Path) -> str:
     """Return the command that unpacks a file which is not unpacked here; "" for files of other kinds."""
     name = path.name.lower()
     return next((command for suffix, command in _OTHERS.items() if name.endswith(suffix)), "")
-
-
-def is_system(name: str) -> bool:
-    """Tell whether a path was left behind by macOS or Windows: resource forks, folder settings."""
-    parts = PurePosixPath(name).parts
-    last = parts[-1] if parts else ""
-    return bool(_SYSTEM_FOLDERS & set(parts)) or last in _SYSTEM_FILES or last.startswith("._")
 
 
 @contextmanager

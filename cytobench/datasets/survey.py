@@ -14,13 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cytobench.datasets import DataWarning
-from cytobench.datasets.listing import IMAGE_SUFFIXES, SYSTEM_FILES, SYSTEM_FOLDERS, RefusedError
+from cytobench.datasets.listing import IMAGE_SUFFIXES, UNFINISHED, RefusedError, is_system
 from cytobench.errors import name_some
 
 if TYPE_CHECKING:
     import polars as pl
 
-_UNFINISHED = (".aria2", ".crdownload", ".download", ".filepart", ".opdownload", ".part", ".partial")
 _TAIL_BYTES = 1024
 _ENDS = {".jpg": b"\xff\xd9", ".jpeg": b"\xff\xd9", ".png": b"IEND"}
 
@@ -168,7 +167,7 @@ def _look(folder: Path, above: tuple[Path, ...], found: Survey) -> None:
         return
     for entry in entries:
         name = entry.name
-        if name in SYSTEM_FOLDERS or name.startswith("._") or name.lower() in SYSTEM_FILES:
+        if is_system(name):
             found.system += [entry] if not entry.is_dir() else _files_below(entry)
         elif name.startswith("."):
             found.hidden.append(entry)
@@ -183,7 +182,7 @@ def _look(folder: Path, above: tuple[Path, ...], found: Survey) -> None:
 
 def _kind(file: Path, found: Survey) -> list[Path]:
     suffix = file.suffix.lower()
-    if suffix in _UNFINISHED:
+    if suffix in UNFINISHED:
         return found.unfinished
     return found.images if suffix in IMAGE_SUFFIXES else found.others
 

@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cytobench.datasets.members import Member, how_by_hand, is_archive, is_system, opened
+from cytobench.datasets.listing import UNFINISHED, is_system
+from cytobench.datasets.members import Member, how_by_hand, is_archive, opened
 from cytobench.errors import DataError, name_some
 from cytobench.progress import Reporter
 from cytobench.transfer.errand import Words, human_size, writing
 
 _DEEPEST = 3
-_UNFINISHED = (".crdownload", ".download", ".part", ".partial")
 _CHUNK = 2**20
 _LONGEST = 255  # bytes of a name on the usual file systems
 
@@ -49,7 +49,7 @@ def archives_in(source: Path) -> list[Path]:
     Raises DataError for kinds that are unpacked by hand, and for downloads that are not finished.
     """
     files = [source] if source.is_file() else sorted(path for path in _files(source) if path.is_file())
-    unfinished = [path.name for path in files if path.name.lower().endswith(_UNFINISHED)]
+    unfinished = [path.name for path in files if path.name.lower().endswith(UNFINISHED)]
     if unfinished:
         raise DataError(
             f"{source} holds downloads that are not finished ({name_some(unfinished)}): let the browser end "

@@ -7,12 +7,9 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-
-from filelock import FileLock, Timeout
 
 from cytobench.errors import WeightsError, WrongWeightsError
 from cytobench.progress import Reporter
@@ -108,24 +105,6 @@ class Deposit:
         """Take a file with a wrong digest out of use, without deleting what may have been brought by hand."""
         with suppress(OSError):
             path.replace(path.with_name(path.name + REJECTED))
-
-    @contextmanager
-    def alone(self, reporter: Reporter) -> Iterator[None]:
-        """Hold the folder against other processes; the operating system lets go when the holder dies."""
-        with writing(self.folder, WORDS):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self.folder / ".lock")
-            try:
-                lock.acquire(timeout=0.1)
-            except Timeout:
-                reporter.say(
-                    f"waiting for another process that is fetching {self.uri} (lock {lock.lock_file})"
-                )
-                lock.acquire(poll_interval=0.2)
-        try:
-            yield
-        finally:
-            lock.release()
 
 
 @dataclass(frozen=True)

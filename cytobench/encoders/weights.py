@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Protocol
 
 from cytobench.digests import FileDigests
-from cytobench.encoders.deposit import REJECTED, Deposit, Order, Provenance
+from cytobench.encoders.deposit import REJECTED, WORDS, Deposit, Order, Provenance
 from cytobench.errors import TransferError, WeightsError, WrongFileError, WrongWeightsError
 from cytobench.progress import Reporter, SilentReporter
+from cytobench.transfer.errand import alone
 
 _FETCHERS = {
     "hf-hub:": "cytobench.encoders.hub",
@@ -86,7 +87,7 @@ def _deposited(order: Order, scheme: str, download: bool, digests: Digests) -> R
                 f"the weights {order.uri} are not on this machine; `cytobench extract` or `cytobench run` "
                 f"with this backbone fetches them, or put the file into {deposit.folder}/ by hand."
             )
-        with deposit.alone(order.reporter):
+        with alone(deposit.folder, WORDS, deposit.uri, order.reporter):
             path, before = deposit.held(), deposit.provenance()
             if path is None:
                 return _fetched(order, scheme, before)

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from filelock import FileLock, Timeout
+
 from cytobench.errors import CytoBenchError, TransferError, WrongFileError
 from cytobench.progress import Reporter
 
@@ -93,6 +95,23 @@ def writing(folder: Path, words: Words) -> Iterator[None]:
             f"cannot write {words.things} to {folder} ({reason}); choose a folder you may write to with "
             f"{words.elsewhere}."
         ) from error
+
+
+@contextmanager
+def alone(folder: Path, words: Words, what: str, reporter: Reporter) -> Iterator[None]:
+    """Hold a folder against other processes; the operating system lets go when the holder dies."""
+    with writing(folder, words):
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / ".lock")
+        try:
+            lock.acquire(timeout=0.1)
+        except Timeout:
+            reporter.say(f"waiting for another process that is fetching {what} (lock {lock.lock_file})")
+            lock.acquire(poll_interval=0.2)
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def human_size(size: int) -> str:

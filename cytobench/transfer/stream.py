@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from email.message import Message
 from http.client import HTTPResponse
-from io import BufferedRandom
+from io import BufferedRandom, BufferedReader
 from typing import IO
 from urllib.parse import urlsplit
 
@@ -92,7 +92,7 @@ def verify(order: Errand, remote: Remote, part: Part) -> Received:
     """Flush a complete part to the disk and compare its digest; raises TransferError."""
     with writing(part.folder, order.words), part.path.open("r+b") as file:
         os.fsync(file.fileno())
-        digest, md5 = _digests(file, also_md5=bool(remote.md5))
+        digest, md5 = digests_of(file, also_md5=bool(remote.md5))
     if not part.mine():
         raise TransferError(
             f"another process wrote to {part.folder} at the same time; run the same command again."
@@ -108,7 +108,7 @@ def verify(order: Errand, remote: Remote, part: Part) -> Received:
     return Received(part, digest)
 
 
-def _digests(file: BufferedRandom, *, also_md5: bool) -> tuple[str, str]:
+def digests_of(file: BufferedReader | BufferedRandom, *, also_md5: bool) -> tuple[str, str]:
     """Return SHA-256 and, where wanted, MD5 of a file, read once."""
     if not also_md5:
         return hashlib.file_digest(file, "sha256").hexdigest(), ""

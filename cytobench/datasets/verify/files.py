@@ -12,11 +12,10 @@ from pathlib import Path
 import polars as pl
 
 from cytobench.datasets.info import DatasetInfo
-from cytobench.datasets.listing import IMAGE_SUFFIXES
-from cytobench.datasets.members import is_system
+from cytobench.datasets.listing import IMAGE_SUFFIXES, UNFINISHED, is_system
 from cytobench.findings import Finding
 
-_UNFINISHED = (".crdownload", ".download", ".part", ".partial", ".unpacking", ".tmp")
+_UNFINISHED = (*UNFINISHED, ".unpacking", ".tmp")
 _PACKED = (".zip", ".rar", ".7z", ".tar", ".gz", ".tgz")
 
 
