@@ -320,20 +320,9 @@ class TaskCard(_Card):
     def semantics(self) -> dict[str, Any]:
         """Return what changes the evaluation, as JSON primitives: no titles, citations or file paths."""
         drop = {
-            "title",
-            "source",
-            "origin",
-            "dataset",
-            "ranked",
-            "show_images",
-            "probes",
-            "family",
-            "known_confounds",
-            "licence",
-            "citation",
-            "url",
-            "notes",
-        }
+            "title", "source", "origin", "dataset", "ranked", "show_images", "probes", "family",
+            "known_confounds", "licence", "citation", "url", "notes",
+        }  # fmt: skip
         dump = self.model_dump(mode="json", exclude=drop) | {"dataset": self.dataset_name}
         dump["split"].pop("path")  # what the file says is in the digest of the folds
         if self.hierarchy is None:  # the identity of every run of a task without one stays as it was
