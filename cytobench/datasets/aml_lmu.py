@@ -95,7 +95,7 @@ def _second_looks(root: Path, folder: Path, found: Found) -> _Looks | None:
     here = {(image.label, image.name): image for image in found.images}
     looks: _Looks = {}
     broken, other, lost = [], [], []
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):
+    for number, line in enumerate(path.read_text(encoding="utf-8-sig", errors="replace").splitlines(), start=1):
         parts = line.split()
         if not parts:
             continue

@@ -17,7 +17,7 @@ import polars as pl
 from cytobench import images, manifest
 from cytobench.datasets import DataWarning
 from cytobench.datasets.labels_csv import read_labels
-from cytobench.datasets.listing import images_in, refuse
+from cytobench.datasets.listing import images_in, is_system, refuse
 
 CLASSES = {
     "Negative for intraepithelial lesion": "NILM",
@@ -89,7 +89,7 @@ def read(root: Path) -> pl.DataFrame:
 def _csv(root: Path) -> Path:
     """Return the one CSV that has the columns; raises DataError where there is none, or several."""
     found = sorted(path for path in root.rglob("*.csv") if not path.name.startswith("."))
-    fitting = [path for path in found if "__MACOSX" not in path.parts and not _missing(path)]
+    fitting = [path for path in found if not is_system(path.as_posix()) and not _missing(path)]
     if len(fitting) != 1:
         wanted, names = ", ".join(_COLUMNS), manifest.name_some([path.name for path in fitting])
         seen = f" ({found[0].name}: {'; '.join(_missing(found[0]))})" if found else ""
