@@ -95,7 +95,8 @@ def _second_looks(root: Path, folder: Path, found: Found) -> _Looks | None:
     here = {(image.label, image.name): image for image in found.images}
     looks: _Looks = {}
     broken, other, lost = [], [], []
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig", errors="replace").splitlines(), start=1):
+    lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
+    for number, line in enumerate(lines, start=1):
         parts = line.split()
         if not parts:
             continue
