@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from cytobench.audit.fields import names_of
 from cytobench.audit.issue import Member
 from cytobench.checks.imprints import WHOLE, Imprints, describe_items, describe_pool
 from cytobench.checks.subject import Subject
-from cytobench.datasets import DATASETS, find_root, import_function
+from cytobench.datasets import DATASETS, find_root, import_function, listen
 from cytobench.datasets.listing import images_in
 from cytobench.digests import FileDigests
 from cytobench.encoders import Encoder
@@ -115,9 +114,7 @@ def _table(named: str, subject: Subject, data_dirs: Sequence[Path]) -> pl.DataFr
         raise MissingDataError(
             f"The pool '{named}' is not here: name the folder above it with --data or CYTOBENCH_DATA."
         )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return manifest.conform(import_function(DATASETS[named].reader)(root))
+    return listen(lambda: manifest.conform(import_function(DATASETS[named].reader)(root)))[0]
 
 
 def _of_table(

@@ -6,9 +6,10 @@ Nothing here imports a reader: a reader is imported when it is called.
 from __future__ import annotations
 
 import os.path
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from cytobench.datasets.info import DatasetInfo, Download
 from cytobench.datasets.known import DATASETS
@@ -33,12 +34,24 @@ __all__ = [
     "import_function",
     "is_inside",
     "labels_path",
+    "listen",
     "source_path",
 ]
 
 
+_T = TypeVar("_T")
+
+
 class DataWarning(UserWarning):
     """Something a reader left out or found odd, worth telling but no reason to stop."""
+
+
+def listen(read: Callable[[], _T]) -> tuple[_T, list[str]]:
+    """Return what `read` returns, and what readers remark on meanwhile (DataWarning), a sentence each."""
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        found = read()
+    return found, [str(one.message) for one in heard if issubclass(one.category, DataWarning)]
 
 
 def find_root(name: str, data_dirs: Iterable[Path]) -> Path | None:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from cytobench.datasets import find_root, import_function
+from cytobench.datasets import find_root, import_function, listen
 from cytobench.datasets.info import DatasetInfo
 from cytobench.datasets.listing import folders_in
 from cytobench.datasets.unpack import archives_in, link_tree, unpack
@@ -80,9 +79,7 @@ def _reads(info: DatasetInfo, root: Path) -> bool:
 def read_root(info: DatasetInfo, root: Path) -> pl.DataFrame:
     """Return the manifest of the data set at `root`, nothing left out by an option; raises DataError."""
     options = dict(info.count_options) | form_at(info, root)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        table = import_function(info.reader)(root, **options)
+    table, _ = listen(lambda: import_function(info.reader)(root, **options))
     if table.is_empty():
         raise DataError(f"{root} holds no image of {info.name}.")
     return table
@@ -92,12 +89,10 @@ def form_at(info: DatasetInfo, root: Path) -> dict[str, object]:
     """Return the options under which the reader reads what lies at `root`: none unless another form does."""
     reader = import_function(info.reader)
     for form in ({}, *info.forms) if info.forms else ():
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            try:
-                reader(root, **form)
-            except CytoBenchError:
-                continue
+        try:
+            listen(lambda form=form: reader(root, **form))  # type: ignore[misc]
+        except CytoBenchError:
+            continue
         return dict(form)
     return {}
 

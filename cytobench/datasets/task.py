@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import inspect
-import warnings
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +15,11 @@ from cytobench import manifest
 from cytobench.cards import TaskCard
 from cytobench.datasets import (
     DATASETS,
-    DataWarning,
     available_tasks,
     find_root,
     import_function,
     labels_path,
+    listen,
     source_path,
 )
 from cytobench.datasets.bags import cut_bags, refuse_torn_bags
@@ -186,10 +185,7 @@ def _read(card: TaskCard, source: _Source, memory: RawTables) -> tuple[pl.DataFr
 
 
 def _call(source: _Source) -> tuple[pl.DataFrame, list[str]]:
-    with warnings.catch_warnings(record=True) as heard:
-        warnings.simplefilter("always")
-        table = manifest.conform(source.reader(source.root, **source.options))
-    return table, [str(one.message) for one in heard if issubclass(one.category, DataWarning)]
+    return listen(lambda: manifest.conform(source.reader(source.root, **source.options)))
 
 
 def _root(card: TaskCard, name: str, data_dirs: Sequence[Path], home: Path, reporter: Reporter) -> Path:

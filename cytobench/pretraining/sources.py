@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cytobench import images
+from cytobench.datasets import listen
 from cytobench.datasets.listing import IMAGE_SUFFIXES, images_in
 from cytobench.errors import CytoBenchError, DataError, UsageError
 from cytobench.pretraining.recipe import Data
@@ -76,7 +77,7 @@ def read_manifest(path: Path) -> pl.DataFrame:
         raise UsageError(f"There is no table of images at {path}; check the path.")
     with requiring(f"Reading the table {path}"):
         from cytobench.datasets.table import read
-    return read(path, outside=True)
+    return listen(lambda: read(path, outside=True))[0]  # images that no row names are left out by choice
 
 
 @contextmanager

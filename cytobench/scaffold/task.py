@@ -13,7 +13,7 @@ import polars as pl
 from cytobench.card_files import parse_card
 from cytobench.cards import TaskCard
 from cytobench.datasets import folder as class_folders
-from cytobench.datasets import is_inside
+from cytobench.datasets import is_inside, listen
 from cytobench.datasets import table as tables
 from cytobench.datasets.task import load_task
 from cytobench.errors import DataError, UsageError, name_some
@@ -68,13 +68,12 @@ def draft_task(
             "Say what the cells are: --folder DIR for class folders (<class>/<image>), or --table FILE for a "
             "CSV, TSV or Parquet table that names images and labels."
         )
-    if folder is not None:
-        if label or bag:
-            raise UsageError("In class folders the folders are the labels; --label and --bag need --table.")
-        found = _of_folder(folder, card, group)
-    else:
-        assert table is not None  # one of them is given
-        found = _of_table(table, card, label, group, bag)
+    if folder is not None and (label or bag):
+        raise UsageError("In class folders the folders are the labels; --label and --bag need --table.")
+    found, remarks = listen(
+        lambda: _of_folder(folder, card, group) if folder else _of_table(table, card, label, group, bag)
+    )
+    found.warned += dict.fromkeys(remarks)
     text = _text(name, found, bag)
     load_task(parse_card(TaskCard, tomllib.loads(text), source=card.resolve()), data_dirs=(), home=out)
     return Draft({card: text}, tuple(found.said), tuple(found.warned))
@@ -112,8 +111,9 @@ def _group_in_file_names(found: _Found, root: Path) -> None:
             return
 
 
-def _of_table(path: Path, card: Path, label: str, group: str, bag: str) -> _Found:
-    path = path.expanduser().resolve()
+def _of_table(table: Path | None, card: Path, label: str, group: str, bag: str) -> _Found:
+    assert table is not None  # a folder or a table is given
+    path = table.expanduser().resolve()
     raw = tables.load(path)
     columns = find_columns(raw, path, label=label, group=group, bag=bag)
     mapping = {ours: theirs for ours, theirs in columns.box.items() if ours != theirs}
@@ -125,9 +125,9 @@ def _of_table(path: Path, card: Path, label: str, group: str, bag: str) -> _Foun
     dataset: dict[str, Any] = {"format": "table", "path": path_in_card(path, card)}
     dataset |= {"columns": mapping} if mapping else {}
     dataset |= {"outside": True} if outside else {}
-    table = tables.read(path, columns=mapping, outside=outside)
-    _require_images(table, path)
-    found = _Found(table, dataset, columns.label, columns.group)
+    rows = tables.read(path, columns=mapping, outside=outside)
+    _require_images(rows, path)
+    found = _Found(rows, dataset, columns.label, columns.group)
     found.said, found.warned = list(columns.said), list(columns.warned)
     if "split" in raw.columns:
         found.warned.append("the table has a column 'split': write split = { kind = 'official' } to use it")

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 
 import polars as pl
 
-from cytobench.datasets import DataWarning, import_function
+from cytobench.datasets import import_function, listen
 from cytobench.datasets.info import DatasetInfo
 from cytobench.datasets.prepare import form_at, read_root
 from cytobench.datasets.verify.checksums import checksums
@@ -55,15 +54,12 @@ def verify(
 
 def _read(info: DatasetInfo, root: Path) -> tuple[pl.DataFrame | None, list[Finding]]:
     """Return what the reader gives, as its tasks see it, and what it says of it."""
-    with warnings.catch_warnings(record=True) as heard:
-        warnings.simplefilter("always")
-        try:
-            table = import_function(info.reader)(root, **form_at(info, root))
-        except CytoBenchError as error:
-            problems = tuple(str(problem) for problem in getattr(error, "problems", ()))
-            cure = f"`cytobench data show {info.name}` shows the official layout."
-            return None, [Finding("the reader reads it", "fail", str(error), cure, problems)]
-    said = [str(one.message) for one in heard if issubclass(one.category, DataWarning)]
+    try:
+        table, said = listen(lambda: import_function(info.reader)(root, **form_at(info, root)))
+    except CytoBenchError as error:
+        problems = tuple(str(problem) for problem in getattr(error, "problems", ()))
+        cure = f"`cytobench data show {info.name}` shows the official layout."
+        return None, [Finding("the reader reads it", "fail", str(error), cure, problems)]
     files = table["image"].n_unique()
     groups = f" in {table['group'].n_unique():,} groups" if "group" in table.columns else ""
     return table, [
