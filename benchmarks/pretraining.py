@@ -9,12 +9,17 @@ the same weights, see the same ready crops and masks (iBOT's: half of the crops 
 does; drop path is off, because chance would make losses differ. Training goes on from step to step, so losses
 that stay equal say that gradients, clipping, optimiser, centres and teacher are equal, too. The script fails
 when CytoBench's first loss is further than 1e-4 (relative) from the published code's.
+
+Each has a process of its own and takes its step while the others wait. CytoBench's keeps freed memory, as
+`cytobench pretrain` does, the others' are as their users run them; with --kept all keep it, with --returned
+none does.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib.util
+import multiprocessing
 import statistics
 import sys
 import time
@@ -24,14 +29,15 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import wraps
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import torch
 from ibot_steps import CytoBenchStep, LightlyStep, ReferenceStep, Step, alone, make_batch
 
+from cytobench.heap import keep_freed_memory
 from cytobench.pretraining.build import make_model, make_timetable
-from cytobench.pretraining.ibot import IBOT
 from cytobench.pretraining.recipe import Recipe, check, override, preset
 
 OURS, REFERENCE, LIGHTLY = "CytoBench", "bytedance/ibot", "lightly"
@@ -94,16 +100,36 @@ class Stopwatch:
         return found | {part: statistics.median(lap[part] for lap in laps) for part in WHOLE[1:]}
 
 
+@dataclass(frozen=True)
+class Kind:
+    """Whose step it is, in which precision, compiled or not."""
+
+    whose: str
+    low: bool = False
+    compiled: bool = False
+
+    @property
+    def name(self) -> str:
+        """As the tables have it."""
+        return f"{self.whose}{', bf16' if self.low else ''}{', compiled' if self.compiled else ''}"
+
+
 @dataclass
 class Contender:
-    """A step, its watch if it has one, and what was measured: wall and processor seconds, losses."""
+    """A step, the process that takes it, and what was measured: wall and processor seconds, losses."""
 
-    name: str
-    step: Step
-    watch: Stopwatch | None = None
+    kind: Kind
+    process: Any
+    pipe: Connection
     seconds: list[float] = field(default_factory=list)
     cpu_seconds: list[float] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
+    parts: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """As the tables have it."""
+        return self.kind.name
 
 
 def recipe_of(options: argparse.Namespace) -> Recipe:
@@ -125,39 +151,78 @@ def recipe_of(options: argparse.Namespace) -> Recipe:
     return check(override(preset("ibot-imagenet-vits16"), settings, where="options"))
 
 
-def contenders(options: argparse.Namespace, recipe: Recipe, start: IBOT) -> list[Contender]:
-    """Return who takes part, all with the weights of `start`; the first is CytoBench, fp32, not compiled."""
+def kinds(options: argparse.Namespace) -> list[Kind]:
+    """Return who takes part; the first is CytoBench, fp32, not compiled."""
     variants = [(False, False)]
     variants += [(True, False)] * options.bf16 + [(False, True)] * options.compile
     variants += [(True, True)] * (options.bf16 and options.compile)
-    found = []
-    for low, compiled in variants:
-        ours = CytoBenchStep(recipe, CPU, low=low, compiled=compiled)
-        name = f"{OURS}{', bf16' if low else ''}{', compiled' if compiled else ''}"
-        found.append(Contender(name, ours, None if compiled else Stopwatch.of(ours)))
+    found = [Kind(OURS, low, compiled) for low, compiled in variants]
     if options.reference:
-        found.append(Contender(REFERENCE, ReferenceStep(start, recipe, CPU, options.reference)))
+        found.append(Kind(REFERENCE))
     if importlib.util.find_spec("lightly"):
-        found.append(Contender(LIGHTLY, LightlyStep(start, recipe, CPU)))
-        if options.compile:
-            found.append(Contender(f"{LIGHTLY}, compiled", LightlyStep(start, recipe, CPU, compiled=True)))
+        found += [Kind(LIGHTLY), Kind(LIGHTLY, compiled=True)][: 1 + options.compile]
     return found
 
 
-def measure(racers: Sequence[Contender], recipe: Recipe, *, grid: int, laps: int) -> None:
-    """Let everyone take the same steps in turn."""
+def make_step(kind: Kind, recipe: Recipe, options: argparse.Namespace) -> Step:
+    """Return a step; all start from the same weights, which the recipe's seed draws."""
+    if kind.whose == OURS:
+        return CytoBenchStep(recipe, CPU, low=kind.low, compiled=kind.compiled)
+    start = make_model(recipe)
+    if kind.whose == REFERENCE:
+        return ReferenceStep(start, recipe, CPU, options.reference)
+    return LightlyStep(start, recipe, CPU, compiled=kind.compiled)
+
+
+def take_steps(kind: Kind, options: argparse.Namespace, pipe: Connection) -> None:
+    """Take a step for each lap that is asked for, in a process of its own, and say what it took."""
+    warnings.simplefilter("ignore")  # the others' deprecations
+    if options.kept or (kind.whose == OURS and not options.returned):
+        keep_freed_memory()
+    torch.set_num_threads(options.threads)
+    recipe = recipe_of(options)
     table = make_timetable(recipe, recipe.data.batch)
+    with alone(CPU) if kind.whose == REFERENCE else nullcontext():
+        step = make_step(kind, recipe, options)
+        watched = isinstance(step, CytoBenchStep) and not kind.compiled
+        watch = Stopwatch.of(step) if watched else None  # type: ignore[arg-type]  # just asked
+        pipe.send(make_model(recipe).student.backbone.grid)
+        while (lap := pipe.recv()) is not None:
+            number, batch = lap
+            if watch is not None:
+                watch.start()
+            cpu, began = time.process_time(), time.perf_counter()
+            loss = step(batch, table.at(number))
+            seconds = time.perf_counter() - began
+            pipe.send((seconds, time.process_time() - cpu, loss.item()))
+        pipe.send(watch.medians(options.warmup) if watch is not None else {})
+
+
+def begin(kind: Kind, options: argparse.Namespace) -> Contender:
+    """Start the process of a contender."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=take_steps, args=(kind, options, theirs), daemon=True)
+    process.start()
+    return Contender(kind, process, ours)
+
+
+def measure(racers: Sequence[Contender], recipe: Recipe, laps: int) -> None:
+    """Let everyone take the same steps in turn."""
+    grid = max(one.pipe.recv() for one in racers)  # all are ready
     for number in range(laps):
         batch = make_batch(recipe, grid=grid, images=recipe.data.batch, seed=number, device=CPU)
         for one in racers:
-            if one.watch is not None:
-                one.watch.start()
-            cpu, began = time.process_time(), time.perf_counter()
-            loss = one.step(batch, table.at(number))
-            one.seconds.append(time.perf_counter() - began)
-            one.cpu_seconds.append(time.process_time() - cpu)
-            one.losses.append(loss.item())
+            one.pipe.send((number, batch))
+            seconds, cpu_seconds, loss = one.pipe.recv()
+            one.seconds.append(seconds)
+            one.cpu_seconds.append(cpu_seconds)
+            one.losses.append(loss)
         print(f"step {number + 1} of {laps}", file=sys.stderr, flush=True)
+    for one in racers:
+        one.pipe.send(None)
+        one.parts = one.pipe.recv()
+        one.process.join()
 
 
 def apart(one: Contender, other: Contender) -> list[float]:
@@ -192,9 +257,9 @@ def print_steps(racers: Sequence[Contender], options: argparse.Namespace, yardst
         )
 
 
-def print_parts(racers: Sequence[Contender], skip: int) -> None:
+def print_parts(racers: Sequence[Contender]) -> None:
     """Print where the time of our steps goes."""
-    watched = {one.name: one.watch.medians(skip) for one in racers if one.watch is not None}
+    watched = {one.name: one.parts for one in racers if one.parts}
     print(f"\n| part | {' | '.join(f'{name}, s | share' for name in watched)} |")
     print("| --- |" + " ---: | ---: |" * len(watched))
     for part in next(iter(watched.values())):
@@ -218,6 +283,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--bf16", action="store_true", help="CytoBench in bfloat16 too")
     parser.add_argument("--compile", action="store_true", help="compiled steps too")
+    memory = parser.add_mutually_exclusive_group()
+    memory.add_argument("--kept", action="store_true", help="everyone keeps freed memory")
+    memory.add_argument("--returned", action="store_true", help="nobody does")
     parser.add_argument("--small", action="store_true", help="a rehearsal")
     options = parser.parse_args()
     if options.small:
@@ -228,19 +296,13 @@ def parse() -> argparse.Namespace:
 
 def main() -> None:
     """Measure and print; fail if CytoBench's loss is not the published one."""
-    warnings.simplefilter("ignore")  # the others' deprecations
     options = parse()
-    torch.set_num_threads(options.threads)
-    torch._dynamo.config.recompile_limit = 64  # the contenders' graphs share one cache
     recipe = recipe_of(options)
-    with alone(CPU) if options.reference else nullcontext():
-        start = make_model(recipe)
-        racers = contenders(options, recipe, start)
-        grid = start.student.backbone.grid
-        measure(racers, recipe, grid=grid, laps=options.warmup + options.repeats)
-    yardstick = next((one for one in racers if one.name == REFERENCE), racers[0])
+    racers = [begin(kind, options) for kind in kinds(options)]
+    measure(racers, recipe, options.warmup + options.repeats)
+    yardstick = next((one for one in racers if one.kind.whose == REFERENCE), racers[0])
     print_steps(racers, options, yardstick)
-    print_parts(racers, options.warmup)
+    print_parts(racers)
     if apart(racers[0], yardstick)[0] > SAME:
         sys.exit(f"CytoBench's first loss is not {yardstick.name}'s.")
 

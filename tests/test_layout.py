@@ -13,7 +13,7 @@ import cytobench
 
 PACKAGE = Path(cytobench.__file__).parent
 LEVELS = [
-    {"errors", "progress", "findings", "fingerprint", "toml_text", "__init__"},
+    {"errors", "progress", "findings", "fingerprint", "heap", "toml_text", "__init__"},
     {"digests", "cards", "card_files", "manifest", "transfer"},
     {"registry", "plugins"},
     {"images", "perturb", "datasets", "pictures"},

@@ -31,6 +31,7 @@ from cytobench.cli import (
     serve,
 )
 from cytobench.errors import CytoBenchError
+from cytobench.heap import keep_freed_memory
 
 _INTERRUPTED = 130
 _HOW_TO_GO_ON = "Interrupted. What was finished is kept; the same command goes on from there."
@@ -90,6 +91,7 @@ def main() -> None:
     """Run the command line; errors become one sentence on standard error and an exit code."""
     # Threads that wait by spinning bring a busy machine to a stand-still; it is read when torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    keep_freed_memory()
     debug = "--debug" in sys.argv or bool(os.environ.get("CYTOBENCH_DEBUG"))
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     if debug:

@@ -24,21 +24,27 @@ _RIDGE = 1e-10
 # Hessian-vector product, and in a product of a matrix and one vector, which waits for memory.
 _THIN, _READING = 2.0, 6.0
 _BLOCK = 512  # triangular matrices up to this size are inverted by the library's solver
+_STRIP = 128  # rows of a factor that stay in a core's own cache between their two products
+
+
+Strips = Sequence[Tensor]
+"""A lower triangular matrix by runs of rows, each without the zeros right of its last row's diagonal."""
 
 
 @dataclass(frozen=True)
 class FactoredHessian:
     """The inverse Cholesky factor of each fold's Hessian at one point, for parameters [F, K, d + 1].
 
-    factors: one lower triangular float32 [P, P] a fold, P = K (d + 1), the inverse of the Cholesky factor;
-    scale: what the Hessian has grown by since.
+    factors: one lower triangle a fold, the inverse of the Cholesky factor, P = K (d + 1) rows in strips:
+    float32 [rows, columns up to the strip's last row]; scale: what the Hessian has grown by since.
 
     Inverted, because two products with a matrix are many times faster than two triangular solves; the inverse
     factor and not the inverse, because its square is positive definite whatever the rounding; and float32
-    halves what is read, while the factor's condition is only the root of the Hessian's.
+    halves what is read, while the factor's condition is only the root of the Hessian's. In strips, because
+    the zeros above the diagonal need not be read, and the rest is read from memory once instead of twice.
     """
 
-    factors: Sequence[Tensor]
+    factors: Sequence[Strips]
     scale: float = 1.0
 
     def __call__(self, residual: Tensor) -> Tensor:
@@ -46,7 +52,7 @@ class FactoredHessian:
         columns = residual.flatten(1)
         length = columns.norm(dim=1, keepdim=True).clamp_min(1e-300)  # float32 has no room for 1e-40
         small = (columns / length).float()
-        solved = [factor.T @ (factor @ column) for column, factor in zip(small, self.factors, strict=True)]
+        solved = [_square(strips, column) for column, strips in zip(small, self.factors, strict=True)]
         whole: Tensor = torch.stack(solved).double() * (length / self.scale)
         return whole.view_as(residual)
 
@@ -90,12 +96,12 @@ def prices(n_folds: int, n_rows: int, n_classes: int, n_features: int) -> Prices
     )
 
 
-def factor_hessian(rows: Tensor, probabilities: Tensor, strength: float) -> Tensor | None:
+def factor_hessian(rows: Tensor, probabilities: Tensor, strength: float) -> Strips | None:
     """Assemble and factor I + C sum_i (diag(p_i) - p_i p_i') (x) x_i x_i' of one fold.
 
     Intercepts are not penalised. rows: float64 [n, d + 1], the fold's centred and scaled training features
-    and a column of ones; probabilities: float64 [K, n]; strength: C. Returns the inverse of the lower factor,
-    float32 [P, P], or None where rounding leaves a matrix that is not positive definite.
+    and a column of ones; probabilities: float64 [K, n]; strength: C. Returns the inverse of the lower factor
+    [P, P] in float32 strips, or None where rounding leaves a matrix that is not positive definite.
     """
     n_classes, width = len(probabilities), rows.shape[1]
     size = n_classes * width
@@ -103,9 +109,9 @@ def factor_hessian(rows: Tensor, probabilities: Tensor, strength: float) -> Tens
     matrix = torch.zeros(size, size, dtype=rows.dtype, device=rows.device)
     for k in range(n_classes):  # the lower half only: a Cholesky factorisation reads no more
         own = slice(k * width, (k + 1) * width)
-        matrix[k * width :, own] = weighted[:, k * width :].mT @ weighted[:, own]
-        matrix[k * width :, own] *= -strength
-        matrix[own, own] += strength * (weighted[:, own].mT @ rows)
+        pulled = weighted[:, own] * strength
+        matrix[k * width :, own] = weighted[:, k * width :].mT @ -pulled
+        matrix[own, own] += pulled.mT @ rows
     penalty = torch.ones(n_classes, width, dtype=rows.dtype, device=rows.device)
     penalty[:, -1] = 0.0
     diagonal = matrix.diagonal()
@@ -113,7 +119,19 @@ def factor_hessian(rows: Tensor, probabilities: Tensor, strength: float) -> Tens
     factor, failed = torch.linalg.cholesky_ex(matrix)
     if bool(failed):
         return None
-    return _inverse(factor).float()
+    inverse = _inverse(factor)
+    tall = _STRIP if rows.device.type == "cpu" else size
+    ends = range(tall, size + tall, tall)
+    return [inverse[end - tall : end, :end].to(torch.float32, copy=True).contiguous() for end in ends]
+
+
+def _square(strips: Strips, column: Tensor) -> Tensor:
+    """Return L'L times a column [P], float32, for the L whose strips are given."""
+    product = torch.zeros_like(column)
+    for strip in strips:
+        seen = strip.shape[1]
+        product[:seen].addmv_(strip.T, strip @ column[:seen])
+    return product
 
 
 def _inverse(lower: Tensor) -> Tensor:
