@@ -138,7 +138,9 @@ def run(
     from cytobench.cli.extras import run_extras, shots_of
     from cytobench.cli.levels import print_levels
     from cytobench.cli.retrieved import print_retrieval
+    from cytobench.evaluation.processes import WORKERS
 
+    WORKERS.allowed = True
     where = places(home, data)
     registry = load_registry(plugin)
     reporter = _reporter()

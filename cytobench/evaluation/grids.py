@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from itertools import product
 from typing import TYPE_CHECKING, Any, Literal
@@ -11,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from cytobench.evaluation.cores import available, is_small, one_core, side_by_side
+from cytobench.evaluation.cores import available, is_small, side_by_side
 from cytobench.evaluation.examples import Ints
+from cytobench.evaluation.processes import WORKERS
 from cytobench.evaluation.recipes import Features, Floats, InnerFold, Params, Prediction, Table, Training
 from cytobench.probes.bags import Bags
 
@@ -163,17 +163,17 @@ class Linear:
     ) -> LinearPath:
         from cytobench.probes.linear import fit_path
 
-        with one_core() if is_small(table.size) else nullcontext():
-            return fit_path(
-                table,
-                training.labels,
-                n_classes=training.n_classes,
-                Cs=Cs,
-                train_masks=masks,
-                standardise=standardise,
-                tolerance=tolerance,
-                loss_slack=LINEAR_LOSS_SLACK,
-            )
+        settings: dict[str, Any] = {
+            "n_classes": training.n_classes,
+            "Cs": Cs,
+            "train_masks": masks,
+            "standardise": standardise,
+            "tolerance": tolerance,
+            "loss_slack": LINEAR_LOSS_SLACK,
+        }
+        if is_small(table.size):
+            return WORKERS.compute(fit_path, table, training.labels, **settings)
+        return fit_path(table, training.labels, **settings)
 
 
 def table_of(features: Features, pooling: Pooling = "none") -> Table:

@@ -22,7 +22,7 @@ _MOST_BYTES = 2**30
 _RIDGE = 1e-10
 # What an arithmetic operation costs, relative to one in a large matrix product: in the thin products of a
 # Hessian-vector product, and in a product of a matrix and one vector, which waits for memory.
-_THIN, _READING = 2.0, 6.0
+_THIN, _READING = 2.0, 2.0
 _BLOCK = 512  # triangular matrices up to this size are inverted by the library's solver
 _STRIP = 128  # rows of a factor that stay in a core's own cache between their two products
 
