@@ -29,7 +29,8 @@ class _NameClashError(CardError):
 class Registry:
     """All cards known to one invocation, by kind and name.
 
-    `probes`: those that plugins bring; `folders`: the plugin folders the user named.
+    `probes`: those that plugins bring; `folders`: the plugin folders the user named; `home`, `download`: where
+    the configuration of a model named as `open_clip:hf-hub:…` is kept, and whether it may be fetched.
     """
 
     backbones: Mapping[str, BackboneCard]
@@ -38,9 +39,18 @@ class Registry:
     broken: tuple[BrokenPlugin, ...] = field(default=())
     probes: Mapping[str, ProbeCard] = field(default_factory=lambda: MappingProxyType({}))
     folders: tuple[Path, ...] = ()
+    home: Path | None = None
+    download: bool = True
 
     @classmethod
-    def load(cls, plugins: Iterable[Path] = (), *, entry_points: bool = True) -> Registry:
+    def load(
+        cls,
+        plugins: Iterable[Path] = (),
+        *,
+        entry_points: bool = True,
+        home: Path | None = None,
+        download: bool = True,
+    ) -> Registry:
         """Read all cards: shipped ones, then installed plugins, then the folders in `plugins`.
 
         Raises CardError when a shipped card is unreadable, when a card of a folder in `plugins` has the name
@@ -66,14 +76,19 @@ class Registry:
             broken=tuple(broken),
             probes=MappingProxyType(shelves.probes.sorted()),
             folders=folders,
+            home=home,
+            download=download,
         )
 
     def backbone(self, name: str) -> BackboneCard:
-        """Return a backbone by name, card file, or `timm:…`, `open_clip:…`, `ibot:…`; raises CardError."""
+        """Return a backbone by name, card file, or `timm:…`, `open_clip:…`, `ibot:…`.
+
+        Raises CardError; WeightsError for `open_clip:hf-hub:…` whose configuration cannot be had.
+        """
         if name not in self.backbones and name.startswith(_URI_SCHEMES):
             from cytobench.encoders.uri import card_from_uri  # the only look-up that needs timm or open_clip
 
-            return card_from_uri(name)
+            return card_from_uri(name, home=self.home, download=self.download)
         return _look_up(name, self.backbones, BackboneCard, "backbone", self.broken)
 
     def task(self, name: str) -> TaskCard:

@@ -49,12 +49,13 @@ class Inquiry:
     registry: Registry
 
 
-def inquiry(name: str, plugins: list[Path]) -> Inquiry:
+def inquiry(name: str, plugins: list[Path], *, home: Path | None = None, download: bool = True) -> Inquiry:
     """Return what `name` means: a folder, a card file, `timm:…` and the like, a plugin, or the name of cards.
 
-    Raises CardError when it means nothing.
+    `home`, `download`: for `open_clip:hf-hub:…`, whose configuration is kept and may be fetched there. Raises
+    CardError when it means nothing, WeightsError when such a configuration cannot be had.
     """
-    registry, path = Registry.load(plugins), Path(name).expanduser()
+    registry, path = Registry.load(plugins, home=home, download=download), Path(name).expanduser()
     if name.startswith(("timm:", "open_clip:", "ibot:")):
         return Inquiry((Subject("backbone", name, registry.backbone(name)),), registry)
     found = tuple(_of_name(name, registry))  # before folders, which may have the name by chance

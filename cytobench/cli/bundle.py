@@ -65,7 +65,7 @@ def export(
     from cytobench.interchange.bundle_export import pack
 
     where, reporter = places(home, None), ConsoleReporter()
-    chosen = _chosen(names, set(backbone or ()), load_registry(plugin), where, reporter)
+    chosen = _chosen(names, set(backbone or ()), load_registry(plugin, home=home), where, reporter)
     packed = pack(chosen, where.home, lab=_lab(lab), note=note, salt=salt, reporter=reporter)
     for sentence in packed.left_out:
         reporter.warn(f"Left out: {sentence}.")
@@ -154,7 +154,7 @@ def import_(
     if expect is not None and len(files) > 1:
         raise UsageError("--expect is the digest of one bundle: import them one by one.")
     for path in files:
-        registry = with_imported(load_registry(plugin), where.home)
+        registry = with_imported(load_registry(plugin, home=home), where.home)
         bundle = check_bundle(path, reporter, decode=decoder(where.home, salt))
         if expect is not None and bundle.digest != expect.removeprefix("sha256:").lower():
             raise DataError(f"{path} is not the bundle that was published: its digest is {bundle.digest}.")

@@ -132,7 +132,7 @@ def export(
     from cytobench.evaluation.plan import RunRequest, plan_backbone, plan_task
     from cytobench.interchange.feature_export import prepare_export, why_not_shared, write
 
-    where, registry, reporter = places(home, data), load_registry(plugin), ConsoleReporter()
+    where, registry, reporter = places(home, data), load_registry(plugin, home=home), ConsoleReporter()
     cards = registry.backbone(backbone), registry.task(task)
     problem = why_not_shared(cards[0])
     if problem and not own_use:

@@ -90,7 +90,7 @@ def list_(
         Kind.probes: _probes,
         Kind.leaderboards: _leaderboards,
     }
-    registry = with_imported(load_registry(plugin, tell=False), where.home)
+    registry = with_imported(load_registry(plugin, tell=False, home=home), where.home)
     _print(makers[kind](registry))
     _tell_broken(registry)
 
@@ -108,7 +108,7 @@ def show(
     """
     from cytobench.interchange.foreign_cards import with_imported
 
-    registry = with_imported(load_registry(plugin, tell=False), places(home, None).home)
+    registry = with_imported(load_registry(plugin, tell=False, home=home), places(home, None).home)
     facts = _facts(registry, name)
     if facts is None and name in _dataset_names():
         _show_dataset(registry, name)

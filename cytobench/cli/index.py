@@ -104,7 +104,7 @@ def _with_collection(
     from cytobench.retrieval.searcher import open_collection
 
     data, home, plugin = options
-    where, registry, reporter = places(home, data), load_registry(plugin), ConsoleReporter()
+    where, registry, reporter = places(home, data), load_registry(plugin, home=home), ConsoleReporter()
     cells, source = open_collection(
         dataset,
         backbone,

@@ -74,7 +74,7 @@ def leaderboard(
         from cytobench.leaderboard.site.folder import refuse_strangers
 
         refuse_strangers(site)
-    registry, reporter = with_imported(load_registry(plugin), where.home), ConsoleReporter()
+    registry, reporter = with_imported(load_registry(plugin, home=home), where.home), ConsoleReporter()
     card = registry.leaderboard(name)
     counting = None if site is None else _counting(_backbones(card, registry, where.home))
     made = _judged(name, card, registry, where, reporter, note=note, public=site is not None)

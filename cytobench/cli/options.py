@@ -95,11 +95,18 @@ def _home(option: Path | None) -> Path:
     return Path(platformdirs.user_data_dir("cytobench", appauthor=False))
 
 
-def load_registry(plugins: list[Path] | None, *, tell: bool = True) -> Registry:
-    """Return all cards; broken plugins are left out and (unless `tell` is false) named on standard error."""
+def load_registry(
+    plugins: list[Path] | None, *, tell: bool = True, home: Path | None = None, download: bool = True
+) -> Registry:
+    """Return all cards; broken plugins are left out and (unless `tell` is false) named on standard error.
+
+    `home`: of the invocation, else what the environment says; `download`: whether the configuration of a model
+    named as `open_clip:hf-hub:…` may be fetched there.
+    """
     from cytobench.registry import Registry
 
-    registry = Registry.load([folder.expanduser() for folder in plugins or []])
+    folders = [folder.expanduser() for folder in plugins or []]
+    registry = Registry.load(folders, home=_home(home), download=download)
     for broken in registry.broken if tell else ():
         typer.secho(f"Left out: {broken.origin}: {broken.reason}", err=True, fg=typer.colors.YELLOW)
     return registry

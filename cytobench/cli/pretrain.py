@@ -240,7 +240,7 @@ def _surroundings(
     from cytobench.pretraining.session import Surroundings
 
     where = places(home, data)
-    registry = functools.cache(lambda: load_registry(plugin))
+    registry = functools.cache(lambda: load_registry(plugin, home=home))
     return Surroundings(registry, where.data, where.home, reporter, plugins=bool(plugin), memory={})
 
 
