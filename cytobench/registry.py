@@ -29,8 +29,8 @@ class _NameClashError(CardError):
 class Registry:
     """All cards known to one invocation, by kind and name.
 
-    `probes`: those that plugins bring; `folders`: the plugin folders the user named; `home`, `download`: where
-    the configuration of a model named as `open_clip:hf-hub:…` is kept, and whether it may be fetched.
+    `probes`: those that plugins bring; `folders`: the plugin folders the user named; `home`, `download`:
+    where the configuration of a model named as `open_clip:hf-hub:…` is kept, and whether it may be fetched.
     """
 
     backbones: Mapping[str, BackboneCard]

@@ -25,7 +25,8 @@ def check(
         typer.Argument(
             metavar="NAME|PATH...",
             help="A backbone, task, probe or leaderboard by name, a card file, a plugin folder or package, "
-            "an installed plugin, timm:NAME, open_clip:MODEL/PRETRAINED, open_clip:hf-hub:OWNER/REPO or ibot:PATH?arch=….",
+            "an installed plugin, timm:NAME, open_clip:MODEL/PRETRAINED, open_clip:hf-hub:OWNER/REPO "
+            "or ibot:PATH?arch=….",
         ),
     ],
     all_cases: Annotated[

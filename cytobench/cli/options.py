@@ -100,8 +100,8 @@ def load_registry(
 ) -> Registry:
     """Return all cards; broken plugins are left out and (unless `tell` is false) named on standard error.
 
-    `home`: of the invocation, else what the environment says; `download`: whether the configuration of a model
-    named as `open_clip:hf-hub:…` may be fetched there.
+    `home`: of the invocation, else what the environment says; `download`: whether the configuration of a
+    model named as `open_clip:hf-hub:…` may be fetched there.
     """
     from cytobench.registry import Registry
 

@@ -48,9 +48,10 @@ def build(card: BackboneCard, path: Path | None, reporter: Reporter) -> Built:
     """Return the card's image tower with the weights at `path`, or random ones for None.
 
     `arch` is an open_clip model name, or the address of a published configuration that was read into
-    `arch_options` (`open_clip_config.settled`); beside a name, `arch_options` may override its `quick_gelu`, `embed_dim` and single
-    keys of `vision_cfg`, or describe a tower that open_clip has no name for. `pooling = "head"` gives the
-    image embedding (after the projection, not normalised), the other poolings the tokens before it.
+    `arch_options` (`open_clip_config.settled`); beside a name, these may override its `quick_gelu`,
+    `embed_dim` and single keys of `vision_cfg`, or describe a tower that open_clip has no name for.
+    `pooling = "head"` gives the image embedding (after the projection, not normalised), the
+    other poolings the tokens before it.
 
     Raises EncoderError for an unknown model or an impossible pooling, WeightsError for weights that do not
     fit.
@@ -102,9 +103,7 @@ def _configuration(card: BackboneCard) -> dict[str, Any]:
             f"choose from {', '.join(_OWN_OPTIONS)}."
         )
     named: dict[str, Any] = {}
-    if not open_clip_config.is_published(
-        card
-    ):  # open_clip would fetch it, past everything that looks after it
+    if not open_clip_config.is_published(card):  # else open_clip would fetch it by itself, checking nothing
         named = open_clip.get_model_config(card.arch) or {}
     elif not open_clip_config.is_settled(card):
         raise EncoderError(f"{card.name}: its architecture stands in {card.arch}, which is to be read first.")

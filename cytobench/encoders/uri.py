@@ -55,8 +55,8 @@ def card_from_uri(uri: str, *, home: Path | None = None, download: bool = True) 
         makers["open_clip"] = partial(_hub_card, home=home, download=download)
     if scheme not in makers or not target:
         raise CardError(
-            f"'{uri}' names no backbone; write timm:NAME, open_clip:MODEL/PRETRAINED, open_clip:hf-hub:OWNER/REPO "
-            "or ibot:PATH?arch=…"
+            f"'{uri}' names no backbone; write timm:NAME, open_clip:MODEL/PRETRAINED, "
+            "open_clip:hf-hub:OWNER/REPO or ibot:PATH?arch=…"
         )
     try:
         raw = makers[scheme](uri, target, options)

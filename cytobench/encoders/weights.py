@@ -62,8 +62,9 @@ def resolve(
     `uri` is `hf-hub:OWNER/REPO[@REVISION][:FILE]`, `https://…`, `http://…`, `gdrive:<id>`, `shipped:NAME`, or
     the path of a file relative to `card_dir`. A given `sha256` is always checked; without one, a fetched file
     is trusted at first use and compared at every later one. With `download` off nothing is fetched. `digests`
-    spares hashing a large file twice; `words`: how messages speak of the file; `customary`: file names to look
-    for first in a repository where `uri` names none. Raises WeightsError, always one sentence that says what to do.
+    spares hashing a large file twice; `words`: how messages speak of the file; `customary`: file names to
+    look for first in a repository where `uri` names none. Raises WeightsError, always one sentence that says
+    what to do.
     """
     reporter = reporter or SilentReporter()
     digests = digests or FileDigests(home)
@@ -87,8 +88,9 @@ def _deposited(order: Order, scheme: str, download: bool, digests: Digests) -> R
     if path is None:
         if not download:
             raise WeightsError(
-                f"the {order.words.things} {order.uri} are not on this machine; `cytobench extract` or `cytobench run` "
-                f"with this backbone fetches them, or put the file into {deposit.folder}/ by hand."
+                f"the {order.words.things} {order.uri} are not on this machine; `cytobench extract` or "
+                f"`cytobench run` with this backbone fetches them, or put the file into {deposit.folder}/ "
+                "by hand."
             )
         with alone(deposit.folder, order.words, deposit.uri, order.reporter):
             path, before = deposit.held(), deposit.provenance()
