@@ -174,6 +174,15 @@ def _add_installed(shelves: _Shelves) -> list[BrokenPlugin]:
     return broken
 
 
+def results_elsewhere(name: str, backbones: Iterable[str]) -> str:
+    """Return what a name such as `uni@north` means, the beginning of a sentence; "" for other names."""
+    base, at, lab = name.rpartition("@")
+    if not (at and base and lab) or "/" in lab or name.endswith(".toml"):
+        return ""
+    known = f" (the backbone itself is '{base}')" if base in backbones else ""
+    return f"'{name}' names results of {base} from a lab called {lab}, which come as a bundle{known}"
+
+
 def _look_up(
     name: str,
     cards: Mapping[str, _Any],
@@ -187,6 +196,8 @@ def _look_up(
     if name.endswith(".toml"):
         return read_card(model, Path(name).expanduser(), origin="file")
     near = difflib.get_close_matches(name, [*cards, *also], n=3, cutoff=0.5)
+    if model is BackboneCard and (theirs := results_elsewhere(name, cards)):
+        raise CardError(f"{theirs}; they can be shown and compared, not computed.")
     hint = f"did you mean {' or '.join(repr(n) for n in near)}?" if near else f"see `cytobench list {kind}s`."
     reasons = "; ".join(f"{one.origin}: {one.reason.rstrip('.')}" for one in broken)
     lost = f" among the cards that could be read (left out: {reasons})" if broken else ""

@@ -15,7 +15,7 @@ from cytobench.cards import BackboneCard, LeaderboardCard, ProbeCard, TaskCard
 from cytobench.errors import CardError
 from cytobench.findings import Finding
 from cytobench.plugins import ENTRY_POINT_GROUP, installed_plugins
-from cytobench.registry import Registry
+from cytobench.registry import Registry, results_elsewhere
 
 Card = BackboneCard | TaskCard | ProbeCard | LeaderboardCard
 Kind = Literal["backbone", "task", "probe", "leaderboard", "plugin"]
@@ -224,6 +224,8 @@ def _places(folder: Path, package: str) -> list[Path]:
 
 
 def _unknown(name: str, registry: Registry) -> str:
+    if theirs := results_elsewhere(name, registry.backbones):
+        return f"{theirs}; `cytobench bundle show FILE` examines such a bundle, `check` only what lies here."
     known = [card.name for _, card in _all_cards(registry)]
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     hint = (

@@ -55,12 +55,17 @@ class Places:
 def places(home: Path | None, data: list[Path] | None) -> Places:
     """Return the folders named by options, else by the environment, else the platform's defaults.
 
-    Raises UsageError when a folder named with --data does not exist.
+    Raises UsageError when what is named with --data is no folder, or not there.
     """
     from cytobench.errors import UsageError
 
     named = [folder.expanduser() for folder in data or []]
     for folder in named:
+        if folder.is_file():
+            raise UsageError(
+                f"--data {folder} is a file; name the folder that holds the data sets, each in a folder of "
+                "its own name."
+            )
         if not folder.is_dir():
             raise UsageError(f"The data folder {folder} does not exist; check the path given with --data.")
     if not named:
