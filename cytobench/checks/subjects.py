@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from cytobench.card_files import read_card
 from cytobench.cards import BackboneCard, LeaderboardCard, ProbeCard, TaskCard
-from cytobench.errors import CardError
+from cytobench.errors import CardError, counted
 from cytobench.findings import Finding
 from cytobench.plugins import ENTRY_POINT_GROUP, installed_plugins
 from cytobench.registry import Registry, results_elsewhere
@@ -106,7 +106,7 @@ def _plugin_finding(broken: list[str], cards: int) -> Finding:
             "It holds no cards.",
             "Put cards into backbones/, tasks/, probes/ or leaderboards/.",
         )
-    return Finding("plugin", "pass", f"{cards} cards can be read.")
+    return Finding("plugin", "pass", f"{counted(cards, 'card')} can be read.")
 
 
 def _of_file(path: Path) -> Subject:

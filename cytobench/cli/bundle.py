@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cytobench.cli.options import DataOption, HomeOption, Places, PluginOption, load_registry, places, writing
-from cytobench.errors import CardError, DataError, UsageError
+from cytobench.errors import CardError, DataError, UsageError, counted
 
 if TYPE_CHECKING:
     from cytobench.cards import TaskCard
@@ -71,7 +71,7 @@ def export(
         reporter.warn(f"Left out: {sentence}.")
     with writing(out):
         out.write_bytes(packed.content)
-    typer.echo(f"{out}: {packed.runs} runs, {len(packed.content) / 1e6:.1f} MB")
+    typer.echo(f"{out}: {counted(packed.runs, 'run')}, {len(packed.content) / 1e6:.1f} MB")
     typer.echo(f"cytobench-bundle sha256:{packed.digest} lab:{lab}")
     reporter.say("Publish the last line where readers know it is you: it proves which results are yours.")
 
@@ -174,7 +174,7 @@ def import_(
 
 def _said(path: Path, bundle: Bundle, new: int, known: int) -> str:
     again = f", {known} were here" if known else ""
-    return f"{path.name}: {new} runs of {bundle.manifest.lab} imported{again}."
+    return f"{path.name}: {counted(new, 'run')} of {bundle.manifest.lab} imported{again}."
 
 
 def _refuse(path: Path, problems: list[str]) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cytobench.cli.options import HomeOption, places
+from cytobench.errors import counted
 
 if TYPE_CHECKING:
     from cytobench.scaffold.writing import Draft
@@ -116,7 +117,7 @@ def plugin(
     made, reporter = write(draft, force=force), ConsoleReporter()
     for line in draft.said:
         reporter.say(line)
-    typer.echo(f"Written: {len(made)} files in {root}")
+    typer.echo(f"Written: {counted(len(made), 'file')} in {root}")
     typer.echo(f"Next: cytobench check {root} --data {root / 'data'}")
 
 
