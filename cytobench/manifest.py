@@ -153,4 +153,7 @@ def split_problems(table: pl.DataFrame) -> list[str]:
 def _torn(table: pl.DataFrame, unit: str) -> list[str]:
     counts = table.drop_nulls([unit, "split"]).group_by(unit).agg(pl.col("split").n_unique().alias("n"))
     torn = counts.filter(pl.col("n") > 1)[unit].sort()
-    return [f"{len(torn)} {unit}s lie in more than one split: {name_some(torn)}"] if len(torn) else []
+    if not len(torn):
+        return []
+    many = counted(len(torn), f"{unit} lies", f"{unit}s lie")
+    return [f"{many} in more than one split: {name_some(torn)}"]

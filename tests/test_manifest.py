@@ -62,7 +62,7 @@ def test_every_fault_is_named_with_its_rows(table: pl.DataFrame) -> None:
 
 def test_a_planted_leak_is_caught(table: pl.DataFrame) -> None:
     leak = table.with_columns(pl.Series("split", ["train", "test", "train", "train"]))
-    with pytest.raises(DataError, match="1 groups lie in more than one split: g0"):
+    with pytest.raises(DataError, match="1 group lies in more than one split: g0"):
         manifest.check(leak)
 
 

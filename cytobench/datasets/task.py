@@ -78,8 +78,8 @@ def load_task(
     if card.view.kind == "tile":
         table, dropped = expand_tiles(kept, card.view, reporter=reporter)
         if dropped:
-            bare = counted(dropped, "tile was left out that holds", "tiles were left out that hold")
-            said.append(f"{bare} less than {card.view.min_tissue:.0%} tissue")
+            bare = counted(dropped, "tile")
+            said.append(f"left out: {bare} with less than {card.view.min_tissue:.0%} tissue")
     if card.sub_bags is not None:
         table = cut_bags(table, card.sub_bags)
     table = _in_order(card, table)

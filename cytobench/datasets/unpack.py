@@ -36,10 +36,11 @@ class LeftOut:
                 "._*, …)"
             )
         if self.links:
-            said.append(f"{len(self.links)} links were left out: {name_some(self.links)}")
+            said.append(f"left out: {counted(len(self.links), 'link')}: {name_some(self.links)}")
         if self.deep:
             said.append(
-                f"{len(self.deep)} archives lie too deep in others, still packed: {name_some(self.deep)}"
+                f"{counted(len(self.deep), 'archive')} too deep in others, still packed: "
+                f"{name_some(self.deep)}"
             )
         return said
 

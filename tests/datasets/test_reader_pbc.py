@@ -91,7 +91,7 @@ def test_what_the_download_does_not_hold_is_told(tmp_path: Path, draw: Callable[
     root = plant(tmp_path, draw)
     draw(root / pbc.FOLDER / "blast" / "X_1.jpg")
     (root / pbc.FOLDER / "ig" / "notes.txt").write_text("by me")
-    with pytest.warns(DataWarning, match=r"blast are no class of this set .* no images: ig/notes\.txt"):
+    with pytest.warns(DataWarning, match=r"blast are no class of this set .* no image: ig/notes\.txt"):
         assert len(pbc.read(root)) == 2 * len(pbc.CLASSES)
 
 
