@@ -52,7 +52,7 @@ def test_every_fault_is_named_with_its_rows(table: pl.DataFrame) -> None:
     message = str(caught.value)
     for part in (
         "task 'x'",
-        "occur more than once: s0",
+        "1 sample id occurs more than once: s0",
         "no label: s2",
         "do not exist: gone.png",
         "groups lie in more than one split: g0",

@@ -70,7 +70,7 @@ def _without_twins(images: list[tuple[str, Path]]) -> list[tuple[str, Path]]:
     if dropped:
         text = (
             f"left out: {len(dropped)} of {len(images)} PBC images, equal to another one byte for byte "
-            f"(altogether, as it stands under two classes: {len(contradicted)})"
+            f"({len(contradicted)} under two classes, left out altogether)"
         )
         warnings.warn(text, DataWarning, stacklevel=3)
     return [(name, image) for name, image in images if image not in dropped]

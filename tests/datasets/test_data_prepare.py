@@ -314,4 +314,4 @@ def test_archives_too_deep_in_archives_are_named(tmp_path: Path) -> None:
         unpack.archives_in(source), source, tmp_path / "out", words_of(toy()), SilentReporter()
     )
     assert left.deep == ["inner0.zip"]
-    assert "1 archives lie too deep in others, still packed: inner0.zip" in left.told()
+    assert "1 archive too deep in others, still packed: inner0.zip" in left.told()
