@@ -54,8 +54,8 @@ def test_every_fault_is_named_with_its_rows(table: pl.DataFrame) -> None:
         "task 'x'",
         "1 sample id occurs more than once: s0",
         "no label: s2",
-        "do not exist: gone.png",
-        "groups lie in more than one split: g0",
+        "1 image file does not exist: gone.png",
+        "1 group lies in more than one split: g0",
     ):
         assert part in message
 
