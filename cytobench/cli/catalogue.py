@@ -207,8 +207,8 @@ def _backbones(registry: Registry) -> Table:
         weights = "with the lab" if card.origin.startswith("lab ") else _weights(card.weights) + gate
         _add(table, card.name, *_from(cards, card), dim, card.domain, weights, card.title, card.licence)
     table.caption = (
-        "Also any model of timm (timm:NAME) or open_clip (open_clip:MODEL/PRETRAINED), "
-        "and any iBOT checkpoint (ibot:PATH?arch=vit_base_patch16_224)."
+        "Also any model of timm (timm:NAME) or open_clip (open_clip:MODEL/PRETRAINED, or "
+        "open_clip:hf-hub:OWNER/REPO), and any iBOT checkpoint (ibot:PATH?arch=vit_base_patch16_224)."
     )
     return table
 

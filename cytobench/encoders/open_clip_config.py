@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from cytobench.encoders.deposit import SETTINGS
 from cytobench.encoders.encoder import JSON
 from cytobench.encoders.weights import Digests, resolve
-from cytobench.errors import EncoderError, WeightsError
+from cytobench.errors import CytoBenchError, EncoderError, WeightsError
 
 if TYPE_CHECKING:
     from cytobench.cards import BackboneCard
@@ -90,6 +90,14 @@ def settled(
         )
     identity: dict[str, JSON] = {"arch": FILE, "configuration": {"sha256": found.sha256}}
     return card.model_copy(update={"arch_options": dict(found.tower)}), identity
+
+
+def as_held(card: BackboneCard, *, home: Path, digests: Digests) -> BackboneCard:
+    """Return the card with its published tower where that is on this machine, else as it is."""
+    try:
+        return settled(card, home=home, digests=digests, download=False)[0]
+    except CytoBenchError:  # said by whoever needs the network
+        return card
 
 
 def read(

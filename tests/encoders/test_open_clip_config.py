@@ -22,6 +22,7 @@ from cytobench.checks.backbone import check_backbone, measured_dim
 from cytobench.digests import FileDigests
 from cytobench.encoders import identify, random_weights
 from cytobench.encoders.deposit import Deposit
+from cytobench.encoders.open_clip_config import as_held
 from cytobench.encoders.size import parameters_of
 from cytobench.encoders.uri import card_from_uri
 from cytobench.errors import CardError, EncoderError, WeightsError, WrongWeightsError
@@ -285,6 +286,16 @@ def test_a_card_alone_asks_nobody(publish: Publish) -> None:
     assert measured_dim(_card()) == 0
     assert parameters_of(_card()) is None
     assert hub.asked == []
+
+
+def test_parameters_are_counted_once_the_configuration_is_here(publish: Publish, home: Path) -> None:
+    hub, digests = publish(), FileDigests(home)
+    assert as_held(_card(), home=home, digests=digests) == _card()
+    assert hub.asked == []
+    encoder: Any = load_tiny(home, _card())
+    held = as_held(_card(), home=home, digests=digests)
+    assert parameters_of(held) == sum(one.numel() for one in encoder.module.parameters())
+    assert measured_dim(held) == 64
 
 
 def test_a_model_of_the_hub_is_named_without_a_card(publish: Publish, home: Path) -> None:
