@@ -148,7 +148,11 @@ class BackboneCard(_Card):
         pattern=r"^(timm|open_clip|ibot|handcrafted|null|precomputed|[\w.]+:[\w.]+)$",
         description='what builds it; "package.module:function" is a function of your own',
     )
-    arch: str = Field("", description="the architecture, as the loader calls it")
+    arch: str = Field(
+        "",
+        description="the architecture, as the loader calls it; for open_clip also "
+        "hf-hub:OWNER/REPO@COMMIT:open_clip_config.json, where it was published",
+    )
     arch_options: dict[str, Any] = Field(default_factory=dict, description="passed on to the architecture")
     weights: str = Field(
         description="hf-hub:OWNER/REPO[@COMMIT][:FILE], https://…, gdrive:ID, a file, shipped:…, random, none"

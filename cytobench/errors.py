@@ -67,6 +67,14 @@ class ProtocolError(CytoBenchError):
     """The evaluation protocol cannot be carried out on these data (folds, classes, groups)."""
 
 
+def counted(n: int, one: str, many: str = "") -> str:
+    """Return a number with what it counts: `one` where it is one, else `many`, or `one` with an s.
+
+    Where a verb follows, it belongs to both: `counted(n, "row has", "rows have")`.
+    """
+    return f"{n:,} {one if n == 1 else many or one + 's'}"
+
+
 def name_some(values: Iterable[object]) -> str:
     """Return up to five values as text, and how many more there are."""
     items = [str(v) for v in values]

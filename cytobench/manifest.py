@@ -6,7 +6,7 @@ from pathlib import Path
 
 import polars as pl
 
-from cytobench.errors import DataError
+from cytobench.errors import DataError, counted
 from cytobench.errors import name_some as name_some
 
 BOX = pl.Array(pl.Int32, 4)
@@ -89,22 +89,33 @@ def _bad_ids(table: pl.DataFrame) -> list[str]:
     found = []
     nameless = table.filter(pl.col("sample").is_null() | (pl.col("sample") == ""))
     if len(nameless):
-        found.append(f"{len(nameless)} rows have no sample id")
+        found.append(f"{counted(len(nameless), 'row has', 'rows have')} no sample id")
     repeated = table.filter(pl.col("sample").is_not_null() & pl.col("sample").is_duplicated())
     if len(repeated):
         names = repeated["sample"].unique(maintain_order=True)
-        found.append(f"{len(names)} sample ids occur more than once: {name_some(names)}")
+        found.append(
+            f"{counted(len(names), 'sample id occurs', 'sample ids occur')} more than once: "
+            f"{name_some(names)}"
+        )
     return found
 
 
 def _missing_labels(table: pl.DataFrame) -> list[str]:
     rows = table.filter(pl.col("label").is_null() | (pl.col("label") == ""))
-    return [f"{len(rows)} rows have no label: {name_some(rows['sample'])}"] if len(rows) else []
+    return (
+        [f"{counted(len(rows), 'row has', 'rows have')} no label: {name_some(rows['sample'])}"]
+        if len(rows)
+        else []
+    )
 
 
 def _missing_images(table: pl.DataFrame) -> list[str]:
     lost = [image for image in table["image"].unique(maintain_order=True) if not _is_file(image)]
-    return [f"{len(lost)} image files do not exist: {name_some(lost)}"] if lost else []
+    return (
+        [f"{counted(len(lost), 'image file does', 'image files do')} not exist: {name_some(lost)}"]
+        if lost
+        else []
+    )
 
 
 def _is_file(image: str | None) -> bool:
@@ -116,7 +127,11 @@ def _bad_boxes(table: pl.DataFrame) -> list[str]:
         return []
     sizes = table.filter(pl.col("box").is_not_null())
     rows = sizes.filter((pl.col("box").arr.get(2) < 0) | (pl.col("box").arr.get(3) < 0))
-    return [f"{len(rows)} boxes have a negative size: {name_some(rows['sample'])}"] if len(rows) else []
+    return (
+        [f"{counted(len(rows), 'box has', 'boxes have')} a negative size: {name_some(rows['sample'])}"]
+        if len(rows)
+        else []
+    )
 
 
 def split_problems(table: pl.DataFrame) -> list[str]:
@@ -138,4 +153,7 @@ def split_problems(table: pl.DataFrame) -> list[str]:
 def _torn(table: pl.DataFrame, unit: str) -> list[str]:
     counts = table.drop_nulls([unit, "split"]).group_by(unit).agg(pl.col("split").n_unique().alias("n"))
     torn = counts.filter(pl.col("n") > 1)[unit].sort()
-    return [f"{len(torn)} {unit}s lie in more than one split: {name_some(torn)}"] if len(torn) else []
+    if not len(torn):
+        return []
+    many = counted(len(torn), f"{unit} lies", f"{unit}s lie")
+    return [f"{many} in more than one split: {name_some(torn)}"]

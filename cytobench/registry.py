@@ -29,7 +29,8 @@ class _NameClashError(CardError):
 class Registry:
     """All cards known to one invocation, by kind and name.
 
-    `probes`: those that plugins bring; `folders`: the plugin folders the user named.
+    `probes`: those that plugins bring; `folders`: the plugin folders the user named; `home`, `download`:
+    where the configuration of a model named as `open_clip:hf-hub:…` is kept, and whether it may be fetched.
     """
 
     backbones: Mapping[str, BackboneCard]
@@ -38,9 +39,18 @@ class Registry:
     broken: tuple[BrokenPlugin, ...] = field(default=())
     probes: Mapping[str, ProbeCard] = field(default_factory=lambda: MappingProxyType({}))
     folders: tuple[Path, ...] = ()
+    home: Path | None = None
+    download: bool = True
 
     @classmethod
-    def load(cls, plugins: Iterable[Path] = (), *, entry_points: bool = True) -> Registry:
+    def load(
+        cls,
+        plugins: Iterable[Path] = (),
+        *,
+        entry_points: bool = True,
+        home: Path | None = None,
+        download: bool = True,
+    ) -> Registry:
         """Read all cards: shipped ones, then installed plugins, then the folders in `plugins`.
 
         Raises CardError when a shipped card is unreadable, when a card of a folder in `plugins` has the name
@@ -66,14 +76,19 @@ class Registry:
             broken=tuple(broken),
             probes=MappingProxyType(shelves.probes.sorted()),
             folders=folders,
+            home=home,
+            download=download,
         )
 
     def backbone(self, name: str) -> BackboneCard:
-        """Return a backbone by name, card file, or `timm:…`, `open_clip:…`, `ibot:…`; raises CardError."""
+        """Return a backbone by name, card file, or `timm:…`, `open_clip:…`, `ibot:…`.
+
+        Raises CardError; WeightsError for `open_clip:hf-hub:…` whose configuration cannot be had.
+        """
         if name not in self.backbones and name.startswith(_URI_SCHEMES):
             from cytobench.encoders.uri import card_from_uri  # the only look-up that needs timm or open_clip
 
-            return card_from_uri(name)
+            return card_from_uri(name, home=self.home, download=self.download)
         return _look_up(name, self.backbones, BackboneCard, "backbone", self.broken)
 
     def task(self, name: str) -> TaskCard:
@@ -159,6 +174,15 @@ def _add_installed(shelves: _Shelves) -> list[BrokenPlugin]:
     return broken
 
 
+def results_elsewhere(name: str, backbones: Iterable[str]) -> str:
+    """Return what a name such as `uni@north` means, the beginning of a sentence; "" for other names."""
+    base, at, lab = name.rpartition("@")
+    if not (at and base and lab) or "/" in lab or name.endswith(".toml"):
+        return ""
+    known = f" (the backbone itself is '{base}')" if base in backbones else ""
+    return f"'{name}' names results of {base} from a lab called {lab}, which come as a bundle{known}"
+
+
 def _look_up(
     name: str,
     cards: Mapping[str, _Any],
@@ -172,6 +196,8 @@ def _look_up(
     if name.endswith(".toml"):
         return read_card(model, Path(name).expanduser(), origin="file")
     near = difflib.get_close_matches(name, [*cards, *also], n=3, cutoff=0.5)
+    if model is BackboneCard and (theirs := results_elsewhere(name, cards)):
+        raise CardError(f"{theirs}; they can be shown and compared, not computed.")
     hint = f"did you mean {' or '.join(repr(n) for n in near)}?" if near else f"see `cytobench list {kind}s`."
     reasons = "; ".join(f"{one.origin}: {one.reason.rstrip('.')}" for one in broken)
     lost = f" among the cards that could be read (left out: {reasons})" if broken else ""

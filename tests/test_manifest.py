@@ -52,17 +52,17 @@ def test_every_fault_is_named_with_its_rows(table: pl.DataFrame) -> None:
     message = str(caught.value)
     for part in (
         "task 'x'",
-        "occur more than once: s0",
+        "1 sample id occurs more than once: s0",
         "no label: s2",
-        "do not exist: gone.png",
-        "groups lie in more than one split: g0",
+        "1 image file does not exist: gone.png",
+        "1 group lies in more than one split: g0",
     ):
         assert part in message
 
 
 def test_a_planted_leak_is_caught(table: pl.DataFrame) -> None:
     leak = table.with_columns(pl.Series("split", ["train", "test", "train", "train"]))
-    with pytest.raises(DataError, match="1 groups lie in more than one split: g0"):
+    with pytest.raises(DataError, match="1 group lies in more than one split: g0"):
         manifest.check(leak)
 
 

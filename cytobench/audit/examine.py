@@ -18,7 +18,7 @@ from cytobench.checks.reading import Reading, read_task
 from cytobench.checks.subject import Subject, described
 from cytobench.checks.told import confounds
 from cytobench.digests import FileDigests
-from cytobench.errors import DataError
+from cytobench.errors import DataError, counted
 from cytobench.images import RGB, decode
 from cytobench.pictures.licence import refuse_blind
 from cytobench.progress import Reporter
@@ -144,7 +144,7 @@ def _facts(
     sealed = int(fields.sealed.sum())
     first = (
         f"{len(subject):,} rows of the task in {len(fields.images) - sealed:,} image files"
-        + (f", and {sealed:,} files of the share sealed for pretraining" if sealed else "")
+        + (f", and {counted(sealed, 'file')} of the share sealed for pretraining" if sealed else "")
         + ": compared by pixels, and by thumbnails and hashes that survive recompression."
     )
     return (first, *(f"Pool {pool.name}: {len(pool.names):,} pictures." for pool in pools), *said)

@@ -8,11 +8,14 @@ from pathlib import Path
 from cytobench.cards import BackboneCard
 from cytobench.checks.asking import answer, failure
 from cytobench.checks.origin import origin, remote
+from cytobench.encoders.open_clip_config import is_published
 from cytobench.errors import CytoBenchError, WeightsError, WrongWeightsError
 from cytobench.findings import Finding, Mark
 from cytobench.progress import Reporter, SilentReporter
 
 _PINNED = re.compile(r"@[0-9a-f]{40}(:|$)")
+_SOUND = ("pass", "warn")
+_UNASKED = Finding("weights", "skip", "Not looked at: what network they are for is not known.")
 _BUILT_HERE = ("timm", "open_clip", "ibot")
 
 
@@ -37,8 +40,12 @@ def check_backbone(
         from cytobench.checks.slide_features import check_features
 
         return [*check_features(card, talk), *origin(card)]
-    weights = _weights(card, home, download, talk)
-    found = [weights]
+    found: list[Finding] = []
+    if is_published(card):
+        card, described = _described(card, home, download, talk)
+        found.append(described)
+    weights = _weights(card, home, download, talk) if not found or found[0].mark in _SOUND else _UNASKED
+    found.append(weights)
     dim = _dim(card)
     if dim is not None:
         found.append(dim)
@@ -59,11 +66,14 @@ def check_backbone(
 def measured_dim(card: BackboneCard) -> int:
     """Return the length of the card's features from its architecture alone, 0 where only a run would tell.
 
+    0 also where the architecture stands in a file on the hub that was not read into the card.
     Raises EncoderError for an architecture, option or pooling that does not exist.
     """
     if card.loader == "open_clip":
-        from cytobench.encoders import open_clip_model
+        from cytobench.encoders import open_clip_config, open_clip_model
 
+        if open_clip_config.is_published(card) and not open_clip_config.is_settled(card):
+            return 0
         return open_clip_model.dim_of(card)
     if card.loader in _BUILT_HERE:
         from cytobench.encoders import ibot, timm_vit
@@ -84,6 +94,37 @@ def dimension(card: BackboneCard, measured: int) -> Finding:
         f"The card says dim = {card.dim}, and the features have {measured}.",
         f"Write dim = {measured}, or correct arch or pooling.",
     )
+
+
+def _described(
+    card: BackboneCard, home: Path, download: bool, reporter: Reporter
+) -> tuple[BackboneCard, Finding]:
+    """Read the architecture that the card leaves to its publishers; the card comes back with it."""
+    from cytobench.digests import FileDigests
+    from cytobench.encoders.open_clip_config import settled
+
+    question, digests = "architecture", FileDigests(home)
+    try:
+        known, _ = settled(card, home=home, digests=digests, download=download, reporter=reporter)
+    except WeightsError as error:
+        mark: Mark = "fail" if isinstance(error, WrongWeightsError) else "skip"
+        return card, Finding(question, mark, _sentence(error))
+    except CytoBenchError as error:
+        return card, Finding(question, "fail", _sentence(error))
+    digests.flush()
+    trunk = known.arch_options["vision_cfg"].get(
+        "timm_model_name"
+    )  # open_clip gives such trunks no QuickGELU
+    quick = f"{trunk} of timm" if trunk else "QuickGELU" if known.arch_options["quick_gelu"] else "GELU"
+    says = f"As published in {card.arch}, with {quick}; the card's preprocessing is the published one."
+    if not _PINNED.search(card.arch):
+        return known, Finding(
+            question,
+            "warn",
+            f"{says} No revision is named, so that others may get another one.",
+            "Name the commit: hf-hub:OWNER/REPO@COMMIT:open_clip_config.json.",
+        )
+    return known, Finding(question, "pass", says)
 
 
 def _weights(card: BackboneCard, home: Path, download: bool, reporter: Reporter) -> Finding:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from cytobench.checks.subject import Subject
 from cytobench.datasets.listing import images_in
+from cytobench.errors import counted
 from cytobench.findings import Finding
 
 
@@ -41,7 +42,8 @@ def unused(subject: Subject) -> list[Finding]:
         Finding(
             "images without labels",
             "warn",
-            f"{len(left):,} images lie beside the task's own and have no row in the table.",
+            f"{counted(len(left), 'image lies', 'images lie')} beside the task's own without a row in the "
+            "table.",
             "Give them a label, or move them elsewhere; they are not evaluated.",
             tuple(str(path) for path in left),
         )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cytobench.cards import BackboneCard, Triple
+from cytobench.encoders.open_clip_config import FILE, is_published, is_settled
 
 KNOWN: Mapping[str, tuple[Triple, Triple]] = {
     "ImageNet's": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
@@ -36,6 +37,8 @@ def published(card: BackboneCard) -> Published | None:
     """Return the record of the weights that `card` names, None where timm and open_clip have none."""
     if card.loader == "timm":
         return next(_of_timm(card), None)
+    if is_published(card):
+        return _of_configuration(card)
     if card.loader == "open_clip":
         return next(_of_open_clip(card), None)
     if card.loader == "ibot":
@@ -46,10 +49,20 @@ def published(card: BackboneCard) -> Published | None:
 
 def uses_quick_gelu(card: BackboneCard) -> bool:
     """Tell whether the open_clip tower that the card describes has OpenAI's QuickGELU."""
+    if is_published(card):
+        return bool(card.arch_options.get("quick_gelu", False))
     import open_clip
 
     named: Mapping[str, Any] = open_clip.get_model_config(card.arch) or {}
     return bool(card.arch_options.get("quick_gelu", named.get("quick_gelu", False)))
+
+
+def _of_configuration(card: BackboneCard) -> Published | None:
+    """What its publishers say; a card that disagrees with them is refused where that is read into it."""
+    if card.preprocess is None or not is_settled(card):
+        return None
+    mean, std = card.preprocess.mean, card.preprocess.std
+    return Published(f"the published {FILE}", mean, std, quick_gelu=uses_quick_gelu(card))
 
 
 def _of_timm(card: BackboneCard) -> Iterator[Published]:

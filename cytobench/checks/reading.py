@@ -14,7 +14,7 @@ from cytobench.checks.subject import Subject
 from cytobench.datasets.listing import RefusedError
 from cytobench.datasets.task import Shares, TaskData, load_task, read_shares
 from cytobench.digests import FileDigests
-from cytobench.errors import CytoBenchError
+from cytobench.errors import CytoBenchError, counted
 from cytobench.evaluation.examples import examples_of
 from cytobench.evaluation.folds import Folds, outer_folds
 from cytobench.features.items import items_of
@@ -49,7 +49,7 @@ def read_task(
         findings.append(
             Finding("data", "warn", "The reader remarks:", cases=tuple(heard))
             if heard
-            else Finding("data", "pass", f"{len(data.table):,} rows read.")
+            else Finding("data", "pass", f"{counted(len(data.table), 'row')} read.")
         )
     try:
         items = items_of(data.table, card.view, digests, reporter)
@@ -78,7 +78,7 @@ def _unread(error: CytoBenchError, shares: Shares | None) -> Finding:
     says = str(error)
     told: tuple[str, ...] = ()
     if isinstance(error, RefusedError) and len(error.problems) > 1:
-        says, told = f"{len(error.problems)} problems in {error.where}.", error.problems
+        says, told = f"{counted(len(error.problems), 'problem')} in {error.where}.", error.problems
     if shares is None:
         return Finding("data", "fail", says, cases=told)
     table = shares.kept

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from cytobench.cards import TaskCard
+from cytobench.errors import counted
 from cytobench.evaluation.examples import Examples
 from cytobench.evaluation.folds import Folds
 from cytobench.findings import Finding
@@ -89,7 +90,8 @@ def leakage(card: TaskCard, examples: Examples, folds: Folds | None) -> Finding:
         return Finding(
             "leakage of groups",
             "fail",
-            f"{len(torn):,} of {len(sides):,} groups are both trained and tested on: scores are too good.",
+            f"Both trained and tested on: {len(torn):,} of {counted(len(sides), 'group')}; scores are too "
+            "good.",
             "Correct the split so that each group lies on one side.",
             tuple(f"{group}: {', '.join(sorted(sides[group]))}" for group in torn),
         )
@@ -117,7 +119,7 @@ def fold_counts(examples: Examples, folds: Folds) -> Finding:
             elif min(tested[code], trained[code]) < _THIN:
                 thin.append(line)
     tested_in_all = int((folds.fold >= 0).sum())
-    says = f"{len(folds)} fold{'s' if len(folds) != 1 else ''} ({folds.kind}), {tested_in_all:,} tested."
+    says = f"{counted(len(folds), 'fold')} ({folds.kind}), {tested_in_all:,} tested."
     alone = folds.kind == "leave-one-group-out"
     if (missing and not alone) or thin:
         what = []

@@ -6,7 +6,7 @@ import numpy as np
 
 from cytobench.cards import BackboneCard
 from cytobench.datasets.slide_files import SlideFile, read_features, read_slide, slides_in
-from cytobench.errors import DataError, WeightsError
+from cytobench.errors import DataError, WeightsError, counted
 from cytobench.features.precomputed import folder_of
 from cytobench.findings import Finding
 from cytobench.progress import Reporter
@@ -30,7 +30,7 @@ def check_features(card: BackboneCard, reporter: Reporter) -> list[Finding]:
             except DataError as error:
                 damaged.append(str(error))
             step.advance(1, slide)
-    read = f"{rows:,} tiles of {len(slides):,} slides."
+    read = f"{counted(rows, 'tile')} of {counted(len(slides), 'slide')}."
     return [
         _told("features", damaged, "files cannot be read", "Compute or copy them again.", read),
         _told("output dimension", wide, f"slides are not of the card's width {card.dim}",

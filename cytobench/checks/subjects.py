@@ -12,10 +12,10 @@ from typing import Any, Literal
 
 from cytobench.card_files import read_card
 from cytobench.cards import BackboneCard, LeaderboardCard, ProbeCard, TaskCard
-from cytobench.errors import CardError
+from cytobench.errors import CardError, counted
 from cytobench.findings import Finding
 from cytobench.plugins import ENTRY_POINT_GROUP, installed_plugins
-from cytobench.registry import Registry
+from cytobench.registry import Registry, results_elsewhere
 
 Card = BackboneCard | TaskCard | ProbeCard | LeaderboardCard
 Kind = Literal["backbone", "task", "probe", "leaderboard", "plugin"]
@@ -49,12 +49,13 @@ class Inquiry:
     registry: Registry
 
 
-def inquiry(name: str, plugins: list[Path]) -> Inquiry:
+def inquiry(name: str, plugins: list[Path], *, home: Path | None = None, download: bool = True) -> Inquiry:
     """Return what `name` means: a folder, a card file, `timm:…` and the like, a plugin, or the name of cards.
 
-    Raises CardError when it means nothing.
+    `home`, `download`: for `open_clip:hf-hub:…`, whose configuration is kept and may be fetched there. Raises
+    CardError when it means nothing, WeightsError when such a configuration cannot be had.
     """
-    registry, path = Registry.load(plugins), Path(name).expanduser()
+    registry, path = Registry.load(plugins, home=home, download=download), Path(name).expanduser()
     if name.startswith(("timm:", "open_clip:", "ibot:")):
         return Inquiry((Subject("backbone", name, registry.backbone(name)),), registry)
     found = tuple(_of_name(name, registry))  # before folders, which may have the name by chance
@@ -105,7 +106,7 @@ def _plugin_finding(broken: list[str], cards: int) -> Finding:
             "It holds no cards.",
             "Put cards into backbones/, tasks/, probes/ or leaderboards/.",
         )
-    return Finding("plugin", "pass", f"{cards} cards can be read.")
+    return Finding("plugin", "pass", f"{counted(cards, 'card')} can be read.")
 
 
 def _of_file(path: Path) -> Subject:
@@ -223,6 +224,8 @@ def _places(folder: Path, package: str) -> list[Path]:
 
 
 def _unknown(name: str, registry: Registry) -> str:
+    if theirs := results_elsewhere(name, registry.backbones):
+        return f"{theirs}; `cytobench bundle show FILE` examines such a bundle, `check` only what lies here."
     known = [card.name for _, card in _all_cards(registry)]
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     hint = (

@@ -16,6 +16,7 @@ from cytobench.checks.reading import Reading, read_task
 from cytobench.checks.subject import Subject, described
 from cytobench.checks.told import confounds
 from cytobench.digests import FileDigests
+from cytobench.errors import counted
 from cytobench.findings import Finding
 from cytobench.progress import Reporter
 
@@ -115,7 +116,8 @@ def _contradictions(subject: Subject, copies: Copies) -> Finding:
     return Finding(
         "contradicting labels",
         "fail",
-        f"{len(pairs):,} of {len(copies):,} pairs of copies carry different labels: one must be wrong.",
+        f"With different labels: {len(pairs):,} of {counted(len(copies), 'pair')} of copies; one must be "
+        "wrong.",
         "Let a person decide, or leave both out.",
         tuple(subject.pair(int(a), int(b)) for a, b in zip(pairs.left, pairs.right, strict=True)),
     )
@@ -128,13 +130,14 @@ def _noise(subject: Subject) -> Finding:
     says = (
         f"A balanced accuracy here will carry ± {noise.half_width:.1f} points (95 %), and a difference of "
         f"{noise.detectable:.1f} points between two backbones is found four times in five, over "
-        f"{noise.groups:,} groups, {ASSUMED}."
+        f"{counted(noise.groups, 'group')}, {ASSUMED}."
     )
     if not noise.enough:
         return Finding(
             "expected noise",
             "warn",
-            f"{noise.groups} tested groups are too few for intervals and tests; {says[0].lower()}{says[1:]}",
+            f"{counted(noise.groups, 'tested group is', 'tested groups are')} too few for intervals and "
+            f"tests; {says[0].lower()}{says[1:]}",
             "More patients or slides are needed before two backbones can be told apart.",
         )
     return Finding("expected noise", "warn" if noise.half_width > 10 else "pass", says)

@@ -67,7 +67,7 @@ def audit(
     from cytobench.cli.console import ConsoleReporter
     from cytobench.evaluation.ledger import folder_name
 
-    where, registry, reporter = places(home, data), load_registry(plugin), ConsoleReporter()
+    where, registry, reporter = places(home, data), load_registry(plugin, home=home), ConsoleReporter()
     card = registry.task(task)
     cards = [registry.backbone(name) for name in dict.fromkeys(backbone or [])]
     kinds = require_kinds(allow or [])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cytobench.cli.options import DataOption, HomeOption, Places, PluginOption, load_registry, places, writing
-from cytobench.errors import CardError, DataError, UsageError
+from cytobench.errors import CardError, DataError, UsageError, counted
 
 if TYPE_CHECKING:
     from cytobench.cards import TaskCard
@@ -65,13 +65,13 @@ def export(
     from cytobench.interchange.bundle_export import pack
 
     where, reporter = places(home, None), ConsoleReporter()
-    chosen = _chosen(names, set(backbone or ()), load_registry(plugin), where, reporter)
+    chosen = _chosen(names, set(backbone or ()), load_registry(plugin, home=home), where, reporter)
     packed = pack(chosen, where.home, lab=_lab(lab), note=note, salt=salt, reporter=reporter)
     for sentence in packed.left_out:
         reporter.warn(f"Left out: {sentence}.")
     with writing(out):
         out.write_bytes(packed.content)
-    typer.echo(f"{out}: {packed.runs} runs, {len(packed.content) / 1e6:.1f} MB")
+    typer.echo(f"{out}: {counted(packed.runs, 'run')}, {len(packed.content) / 1e6:.1f} MB")
     typer.echo(f"cytobench-bundle sha256:{packed.digest} lab:{lab}")
     reporter.say("Publish the last line where readers know it is you: it proves which results are yours.")
 
@@ -154,7 +154,7 @@ def import_(
     if expect is not None and len(files) > 1:
         raise UsageError("--expect is the digest of one bundle: import them one by one.")
     for path in files:
-        registry = with_imported(load_registry(plugin), where.home)
+        registry = with_imported(load_registry(plugin, home=home), where.home)
         bundle = check_bundle(path, reporter, decode=decoder(where.home, salt))
         if expect is not None and bundle.digest != expect.removeprefix("sha256:").lower():
             raise DataError(f"{path} is not the bundle that was published: its digest is {bundle.digest}.")
@@ -174,7 +174,7 @@ def import_(
 
 def _said(path: Path, bundle: Bundle, new: int, known: int) -> str:
     again = f", {known} were here" if known else ""
-    return f"{path.name}: {new} runs of {bundle.manifest.lab} imported{again}."
+    return f"{path.name}: {counted(new, 'run')} of {bundle.manifest.lab} imported{again}."
 
 
 def _refuse(path: Path, problems: list[str]) -> None:

@@ -58,6 +58,7 @@ def verify(home: HomeOption = None) -> None:
     Exit code 1 when something is wrong.  [dim]Example:[/dim]  cytobench cache verify
     """
     from cytobench.cli.console import ConsoleReporter
+    from cytobench.errors import counted
 
     store = _store(home)
     problems = store.verify(ConsoleReporter())
@@ -66,7 +67,7 @@ def verify(home: HomeOption = None) -> None:
     if problems:
         raise typer.Exit(1)
     rows = sum(space.rows for space in store.ls())
-    typer.echo(f"Nothing is wrong: {rows:,} features in {len(store.folders())} spaces.")
+    typer.echo(f"Nothing is wrong: {counted(rows, 'feature')} in {counted(len(store.folders()), 'space')}.")
 
 
 @app.command()
@@ -87,12 +88,14 @@ def gc(
     Safe while other processes read and write.  [dim]Example:[/dim]  cytobench cache gc --remove 3fa9c1
     """
     from cytobench.cli.console import ConsoleReporter
+    from cytobench.errors import counted
 
     done = _store(home).gc(max_age=hours * 3600.0, remove=remove or (), reporter=ConsoleReporter())
     freed = f"; {readable(done.bytes)} freed" if done.bytes > 0 else ""  # new indexes may outweigh it
     typer.echo(
-        f"Removed {done.temporary} leftovers, {done.broken} broken shards and {done.spaces} spaces; joined "
-        f"{done.joined} small shards into {done.joined_into}{freed}."
+        f"Removed {counted(done.temporary, 'leftover')}, {counted(done.broken, 'broken shard')} and "
+        f"{counted(done.spaces, 'space')}; joined "
+        f"{counted(done.joined, 'small shard')} into {done.joined_into}{freed}."
     )
 
 
@@ -132,7 +135,7 @@ def export(
     from cytobench.evaluation.plan import RunRequest, plan_backbone, plan_task
     from cytobench.interchange.feature_export import prepare_export, why_not_shared, write
 
-    where, registry, reporter = places(home, data), load_registry(plugin), ConsoleReporter()
+    where, registry, reporter = places(home, data), load_registry(plugin, home=home), ConsoleReporter()
     cards = registry.backbone(backbone), registry.task(task)
     problem = why_not_shared(cards[0])
     if problem and not own_use:

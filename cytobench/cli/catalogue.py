@@ -90,7 +90,7 @@ def list_(
         Kind.probes: _probes,
         Kind.leaderboards: _leaderboards,
     }
-    registry = with_imported(load_registry(plugin, tell=False), where.home)
+    registry = with_imported(load_registry(plugin, tell=False, home=home), where.home)
     _print(makers[kind](registry))
     _tell_broken(registry)
 
@@ -106,15 +106,25 @@ def show(
 
     [dim]Examples:[/dim]  cytobench show uni  ·  cytobench show cell-type-pbc  ·  cytobench show my/card.toml
     """
-    from cytobench.interchange.foreign_cards import with_imported
+    from cytobench.interchange.foreign_cards import explain, not_imported, with_imported
 
-    registry = with_imported(load_registry(plugin, tell=False), places(home, None).home)
+    where = places(home, None).home
+    registry = with_imported(load_registry(plugin, tell=False, home=home), where)
     facts = _facts(registry, name)
+    if (
+        facts is not None
+        and name in registry.backbones
+        and registry.backbones[name].origin.startswith("lab ")
+    ):
+        facts = {key: value for key, value in facts.items() if key != "loader"}
+        facts |= explain(registry.backbones[name], where)
     if facts is None and name in _dataset_names():
         _show_dataset(registry, name)
         return
     if facts is None:
         _tell_broken(registry)
+        if sent := not_imported(name, registry, where):
+            raise CardError(sent)
         cards = (registry.backbones, registry.tasks, registry.probes, registry.leaderboards)
         known = [*(one for shelf in cards for one in shelf), *_dataset_names(), *_PROBES]
         near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
@@ -194,11 +204,11 @@ def _backbones(registry: Registry) -> Table:
     for card in cards:
         gate = ", gated" if card.gated else ""
         dim = str(card.dim or "-")
-        weights = _weights(card.weights) + gate
+        weights = "with the lab" if card.origin.startswith("lab ") else _weights(card.weights) + gate
         _add(table, card.name, *_from(cards, card), dim, card.domain, weights, card.title, card.licence)
     table.caption = (
-        "Also any model of timm (timm:NAME) or open_clip (open_clip:MODEL/PRETRAINED), "
-        "and any iBOT checkpoint (ibot:PATH?arch=vit_base_patch16_224)."
+        "Also any model of timm (timm:NAME) or open_clip (open_clip:MODEL/PRETRAINED, or "
+        "open_clip:hf-hub:OWNER/REPO), and any iBOT checkpoint (ibot:PATH?arch=vit_base_patch16_224)."
     )
     return table
 

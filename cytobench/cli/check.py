@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,7 +25,8 @@ def check(
         typer.Argument(
             metavar="NAME|PATH...",
             help="A backbone, task, probe or leaderboard by name, a card file, a plugin folder or package, "
-            "an installed plugin, timm:NAME, open_clip:MODEL/PRETRAINED or ibot:PATH?arch=….",
+            "an installed plugin, timm:NAME, open_clip:MODEL/PRETRAINED, open_clip:hf-hub:OWNER/REPO "
+            "or ibot:PATH?arch=….",
         ),
     ],
     all_cases: Annotated[
@@ -54,7 +56,8 @@ def check(
     where, reporter = places(home, data), ConsoleReporter()
     plugins = [folder.expanduser() for folder in plugin or []]
     told: list[tuple[Subject, list[Finding]]] = []
-    for asked in [inquiry(name, plugins) for name in dict.fromkeys(names)]:
+    look_up = partial(inquiry, plugins=plugins, home=where.home, download=not offline)
+    for asked in [look_up(name) for name in dict.fromkeys(names)]:
         for subject in asked.subjects:
             download = subject.named and not offline
             found = _findings(subject, asked.registry, where, device, download, reporter)

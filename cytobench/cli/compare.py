@@ -52,7 +52,7 @@ def compare(
     from cytobench.leaderboard.duels import as_record, duels
 
     where = places(home, None)
-    registry = with_imported(load_registry(plugin), where.home)
+    registry = with_imported(load_registry(plugin, home=home), where.home)
     names = [registry.backbone(name).name for name in dict.fromkeys(backbones)]
     if len(names) < _FEW:
         raise UsageError("Name two different backbones to compare.")

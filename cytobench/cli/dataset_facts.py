@@ -227,6 +227,7 @@ def _files(info: DatasetInfo) -> Table:
 def _found(place: Path) -> str:
     """Return where a data set lies and how many image files it holds, counted for a moment at most."""
     from cytobench.datasets.listing import IMAGE_SUFFIXES
+    from cytobench.errors import counted
 
     images, until = 0, time.monotonic() + _COUNTING_SECONDS
     for _, _, files in os.walk(place):
@@ -235,5 +236,5 @@ def _found(place: Path) -> str:
             for name in files
         )
         if time.monotonic() > until:
-            return f"{place}, more than {images:,} image files"
-    return f"{place}, {images:,} image files"
+            return f"{place}, more than {counted(images, 'image file')}"
+    return f"{place}, {counted(images, 'image file')}"

@@ -90,7 +90,11 @@ def embed(
 
     require(method.value)
     _require_suffixes(png, svg)
-    where, registry, reporter = places(home, data), load_registry(plugin), ConsoleReporter()
+    where, registry, reporter = (
+        places(home, data),
+        load_registry(plugin, home=home, download=not offline),
+        ConsoleReporter(),
+    )
     card = registry.task(task)
     if instances and card.unit != "bag":
         raise UsageError(f"--instances is for tasks of bags; the points of {card.name} are cells already.")

@@ -77,7 +77,7 @@ def errors(
     from cytobench.inspection.stored import predictions_of_runs, runs_of
     from cytobench.pictures.licence import refuse_hidden
 
-    where, registry, reporter = places(home, data), load_registry(plugin), ConsoleReporter()
+    where, registry, reporter = places(home, data), load_registry(plugin, home=home), ConsoleReporter()
     card = registry.task(task)
     names = [registry.backbone(name).name for name in dict.fromkeys(backbone)]
     if png or html:

@@ -9,6 +9,7 @@ import typer
 
 from cytobench.cli.options import DataOption, HomeOption, PluginOption, load_registry, places
 from cytobench.cli.search import BackboneOption, DatasetOption, DeviceOption
+from cytobench.errors import counted
 
 if TYPE_CHECKING:
     from cytobench.retrieval.collection import Collection
@@ -51,7 +52,11 @@ def add(
 
     def extend(cells: Collection, source: Source) -> None:
         _, new = add_to_index(cells, source)
-        typer.echo(f"{new:,} cells were added." if new else "Nothing to add: every cell is in the index.")
+        typer.echo(
+            f"{counted(new, 'cell was', 'cells were')} added."
+            if new
+            else "Nothing to add: every cell is in the index."
+        )
 
     _with_collection(extend, backbone, dataset, device, (data, home, plugin))
 
@@ -104,7 +109,7 @@ def _with_collection(
     from cytobench.retrieval.searcher import open_collection
 
     data, home, plugin = options
-    where, registry, reporter = places(home, data), load_registry(plugin), ConsoleReporter()
+    where, registry, reporter = places(home, data), load_registry(plugin, home=home), ConsoleReporter()
     cells, source = open_collection(
         dataset,
         backbone,

@@ -74,9 +74,9 @@ def leaderboard(
         from cytobench.leaderboard.site.folder import refuse_strangers
 
         refuse_strangers(site)
-    registry, reporter = with_imported(load_registry(plugin), where.home), ConsoleReporter()
+    registry, reporter = with_imported(load_registry(plugin, home=home), where.home), ConsoleReporter()
     card = registry.leaderboard(name)
-    counting = None if site is None else _counting(_backbones(card, registry, where.home))
+    counting = None if site is None else _counting(_backbones(card, registry, where.home), where.home)
     made = _judged(name, card, registry, where, reporter, note=note, public=site is not None)
     if site is not None and counting is not None:
         _write_site(made, site, counting, reporter)
@@ -150,13 +150,16 @@ def _judged(
     return _Made(name, layout, judged, backbones, tasks, stored, where)
 
 
-def _counting(backbones: dict[str, BackboneCard]) -> Callable[[], dict[str, int | None]]:
+def _counting(backbones: dict[str, BackboneCard], home: Path) -> Callable[[], dict[str, int | None]]:
     """Begin to count parameters: torch takes seconds to be imported, which reading runs takes too."""
+    from cytobench.digests import FileDigests
+    from cytobench.encoders.open_clip_config import as_held
     from cytobench.evaluation.cores import available
     from cytobench.leaderboard.site.cost import parameters
     from cytobench.leaderboard.site.workers import beside
 
-    return beside(parameters, list(backbones.values()), available())
+    cards = [as_held(card, home=home, digests=FileDigests(home)) for card in backbones.values()]
+    return beside(parameters, cards, available())
 
 
 def _write_site(

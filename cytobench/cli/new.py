@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cytobench.cli.options import HomeOption, places
+from cytobench.errors import counted
+
 if TYPE_CHECKING:
     from cytobench.scaffold.writing import Draft
 
@@ -57,7 +60,13 @@ def task(
 def backbone(
     name: Annotated[str, typer.Argument(help="The backbone's name.")],
     timm: Annotated[str, typer.Option(metavar="NAME", help="A model of timm.")] = "",
-    open_clip: Annotated[str, typer.Option(metavar="MODEL/PRETRAINED", help="A model of open_clip.")] = "",
+    open_clip: Annotated[
+        str,
+        typer.Option(
+            metavar="MODEL/PRETRAINED",
+            help="A model of open_clip, or hf-hub:OWNER/REPO with its own settings.",
+        ),
+    ] = "",
     ibot: Annotated[
         Path | None, typer.Option(metavar="CHECKPOINT", help="An iBOT checkpoint.", show_default=False)
     ] = None,
@@ -68,6 +77,7 @@ def backbone(
     function: Annotated[bool, typer.Option("--function", help="A network built by your own Python.")] = False,
     out: OutOption = Path(),
     force: ForceOption = False,
+    home: HomeOption = None,
 ) -> None:
     """Write a backbone card, with what timm, open_clip or a checkpoint say of the network.
 
@@ -76,7 +86,15 @@ def backbone(
     from cytobench.scaffold.backbone import draft_backbone
 
     draft = draft_backbone(
-        name, out, timm=timm, open_clip=open_clip, ibot=ibot, weights=weights, arch=arch, function=function
+        name,
+        out,
+        timm=timm,
+        open_clip=open_clip,
+        ibot=ibot,
+        weights=weights,
+        arch=arch,
+        function=function,
+        home=places(home, None).home,
     )
     _write(draft, force)
 
@@ -99,7 +117,7 @@ def plugin(
     made, reporter = write(draft, force=force), ConsoleReporter()
     for line in draft.said:
         reporter.say(line)
-    typer.echo(f"Written: {len(made)} files in {root}")
+    typer.echo(f"Written: {counted(len(made), 'file')} in {root}")
     typer.echo(f"Next: cytobench check {root} --data {root / 'data'}")
 
 

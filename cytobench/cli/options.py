@@ -55,12 +55,17 @@ class Places:
 def places(home: Path | None, data: list[Path] | None) -> Places:
     """Return the folders named by options, else by the environment, else the platform's defaults.
 
-    Raises UsageError when a folder named with --data does not exist.
+    Raises UsageError when what is named with --data is no folder, or not there.
     """
     from cytobench.errors import UsageError
 
     named = [folder.expanduser() for folder in data or []]
     for folder in named:
+        if folder.is_file():
+            raise UsageError(
+                f"--data {folder} is a file; name the folder that holds the data sets, each in a folder of "
+                "its own name."
+            )
         if not folder.is_dir():
             raise UsageError(f"The data folder {folder} does not exist; check the path given with --data.")
     if not named:
@@ -95,11 +100,18 @@ def _home(option: Path | None) -> Path:
     return Path(platformdirs.user_data_dir("cytobench", appauthor=False))
 
 
-def load_registry(plugins: list[Path] | None, *, tell: bool = True) -> Registry:
-    """Return all cards; broken plugins are left out and (unless `tell` is false) named on standard error."""
+def load_registry(
+    plugins: list[Path] | None, *, tell: bool = True, home: Path | None = None, download: bool = True
+) -> Registry:
+    """Return all cards; broken plugins are left out and (unless `tell` is false) named on standard error.
+
+    `home`: of the invocation, else what the environment says; `download`: whether the configuration of a
+    model named as `open_clip:hf-hub:…` may be fetched there.
+    """
     from cytobench.registry import Registry
 
-    registry = Registry.load([folder.expanduser() for folder in plugins or []])
+    folders = [folder.expanduser() for folder in plugins or []]
+    registry = Registry.load(folders, home=_home(home), download=download)
     for broken in registry.broken if tell else ():
         typer.secho(f"Left out: {broken.origin}: {broken.reason}", err=True, fg=typer.colors.YELLOW)
     return registry

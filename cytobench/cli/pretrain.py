@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cytobench.cli.options import DataOption, HomeOption, PluginOption, load_registry, places, writing
-from cytobench.errors import UsageError
+from cytobench.errors import UsageError, counted
 
 if TYPE_CHECKING:
     import torch
@@ -119,7 +119,7 @@ def pretrain(
         wait_for_all()
         pool = pool or supply.find_or_make_pool(out, request, around)
         if pack_only:
-            reporter.say(f"Packed: {len(pool):,} pictures of {pool.side} px in {pool.folder}")
+            reporter.say(f"Packed: {counted(len(pool), 'picture')} of {pool.side} px in {pool.folder}")
             return
         outcome = _train(request, out, where, process, around, pool)
     _say_end(outcome, out, reporter)
@@ -162,7 +162,7 @@ def views(
     out = out.expanduser()
     with writing(out):
         views_sheet(pictures, recipe.crops, change, out, seed=seed)
-    typer.echo(f"Written: {out} ({len(pictures)} pictures and their crops)")
+    typer.echo(f"Written: {out} ({counted(len(pictures), 'picture')} and their crops)")
 
 
 def recipe_of(preset: str, config: Path | None, settings: list[str] | None) -> Recipe:
@@ -240,7 +240,7 @@ def _surroundings(
     from cytobench.pretraining.session import Surroundings
 
     where = places(home, data)
-    registry = functools.cache(lambda: load_registry(plugin))
+    registry = functools.cache(lambda: load_registry(plugin, home=home))
     return Surroundings(registry, where.data, where.home, reporter, plugins=bool(plugin), memory={})
 
 

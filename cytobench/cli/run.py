@@ -142,7 +142,7 @@ def run(
 
     WORKERS.allowed = True
     where = places(home, data)
-    registry = load_registry(plugin)
+    registry = load_registry(plugin, home=home, download=not offline)
     reporter = _reporter()
     request = request_of(
         registry,
@@ -192,7 +192,7 @@ def extract(
     where = places(home, data)
     reporter = _reporter()
     request = request_of(
-        load_registry(plugin),
+        load_registry(plugin, home=home, download=not offline),
         where,
         backbones=backbone,
         tasks=task,

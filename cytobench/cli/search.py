@@ -85,7 +85,7 @@ def search(
     from cytobench.retrieval.query import parse_box
     from cytobench.retrieval.searcher import Searcher
 
-    where, registry, reporter = places(home, data), load_registry(plugin), ConsoleReporter()
+    where, registry, reporter = places(home, data), load_registry(plugin, home=home), ConsoleReporter()
     wanted = _Wanted(query, parse_box(box) if box else None, mpp, group or exclude_group)
     if png or html:
         refuse_hidden([card_of(dataset, registry, SilentReporter())])

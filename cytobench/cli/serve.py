@@ -44,7 +44,7 @@ def serve(
     from cytobench.app.server import free_address, require_nicegui
 
     require_nicegui()
-    where, registry = places(home, data), load_registry(plugin)
+    where, registry = places(home, data), load_registry(plugin, home=home, download=False)
     address = free_address(host, port, search=any_port)
 
     from cytobench.app import server

@@ -15,7 +15,7 @@ import polars as pl
 
 from cytobench import manifest
 from cytobench.datasets.class_listing import ClassImage, Found, find_folder, sort_out
-from cytobench.errors import name_some
+from cytobench.errors import counted, name_some
 
 SUBTYPES = ("CBFB_MYH11", "NPM1", "PML_RARA", "RUNX1_RUNX1T1", "control")
 _METADATA = "metadata.csv"
@@ -34,7 +34,9 @@ def read(root: Path) -> pl.DataFrame:
     found = sort_out(folder, SUBTYPES)
     loose = [f"{image.label}/{image.below}" for image in found.images if "/" not in image.below]
     if loose:
-        found.problems.append(f"{len(loose)} cells lie in no patient's folder: {name_some(loose)}")
+        found.problems.append(
+            f"{counted(len(loose), 'cell lies', 'cells lie')} in no patient's folder: {name_some(loose)}"
+        )
     subtype_of = _patients(found)
     about = _metadata(root, folder, found, subtype_of)
     images = [image for image in found.checked(folder) if "/" in image.below]
@@ -69,7 +71,10 @@ def _patients(found: Found) -> dict[str, str]:
             subtypes.setdefault(_patient(image), set()).add(image.label)
     torn = [f"{patient} ({', '.join(sorted(own))})" for patient, own in subtypes.items() if len(own) > 1]
     if torn:
-        found.problems.append(f"{len(torn)} patients stand under two subtypes: {name_some(sorted(torn))}")
+        found.problems.append(
+            f"{counted(len(torn), 'patient stands', 'patients stand')} under two subtypes: "
+            f"{name_some(sorted(torn))}"
+        )
     return {patient: min(own) for patient, own in subtypes.items()}
 
 
@@ -127,11 +132,15 @@ def _contradictions(name: str, listed: pl.DataFrame, found: Found, subtype_of: d
             short.append(f"{patient} ({counts[patient]} of {wanted})")
     unlisted = sorted(set(subtype_of) - set(listed["patient_id"].to_list()))
     said = (
-        (lost, "patients without images"),
-        (other, "patients with another label than their folder"),
-        (short, "patients with fewer images than it counts"),
+        (lost, "without images"),
+        (other, "with another label than the folder"),
+        (short, "with fewer images than it counts"),
     )
-    problems = [f"{name} names {len(who)} {what}: {name_some(who)}" for who, what in said if who]
+    problems = [
+        f"{name} names {counted(len(who), 'patient')} {what}: {name_some(who)}" for who, what in said if who
+    ]
     if unlisted:
-        found.left_out.append(f"{len(unlisted)} patients are not in {name}: {name_some(unlisted)}")
+        found.left_out.append(
+            f"{counted(len(unlisted), 'patient is', 'patients are')} not in {name}: {name_some(unlisted)}"
+        )
     return problems

@@ -23,7 +23,7 @@ from cytobench.datasets.class_listing import (
     repeated_names,
     sort_out,
 )
-from cytobench.errors import name_some
+from cytobench.errors import counted, name_some
 
 CELL_TYPES: Mapping[str, str] = MappingProxyType(
     {
@@ -122,21 +122,26 @@ def _said(path: Path, broken: list[str], other: list[str], lost: list[str]) -> l
     said = []
     if broken:
         said.append(
-            f"{len(broken)} lines of {path.name} are not '<CODE>/<file> <label> <first> <second>': "
+            f"{counted(len(broken), 'line')} of {path.name} not '<CODE>/<file> <label> <first> <second>': "
             f"{name_some(broken)}"
         )
     if other:
         said.append(
-            f"{path.name} gives {len(other)} images another label than their folder: {name_some(other)}"
+            f"{path.name} gives {counted(len(other), 'image')} another label than the folder: "
+            f"{name_some(other)}"
         )
     if lost:
         said.append(
-            f"{path.name} names {len(lost)} images that are not here: {name_some(lost)}; the download is not "
-            "complete"
+            f"{path.name} names {counted(len(lost), 'image that is', 'images that are')} not here: "
+            f"{name_some(lost)}; the download is not complete"
         )
     return said
 
 
 def _unnamed(here: Mapping[tuple[str, str], ClassImage], looks: _Looks) -> list[str]:
     unnamed = [f"{code}/{name}" for code, name in here if (code, name) not in looks]
-    return [f"{len(unnamed)} images are not in {ANNOTATIONS}: {name_some(unnamed)}"] if unnamed else []
+    return (
+        [f"{counted(len(unnamed), 'image is', 'images are')} not in {ANNOTATIONS}: {name_some(unnamed)}"]
+        if unnamed
+        else []
+    )

@@ -16,6 +16,7 @@ from cytobench import manifest
 from cytobench.datasets.class_folders import Labelled, labelled_images, plain
 from cytobench.datasets.listing import refuse
 from cytobench.datasets.names import ids_in_names
+from cytobench.errors import counted
 
 CLASSES = ("healthy", "unhealthy", "rubbish", "bothcells")
 
@@ -35,8 +36,8 @@ def read(root: Path, *, smear: str = "") -> pl.DataFrame:
     ]
     if astray:
         problems.append(
-            f"{len(astray)} cells stand below no folder named train or test, as {astray[0]}: keep the "
-            "download's own folders"
+            f"{counted(len(astray), 'cell stands', 'cells stand')} below no folder named train or test, as "
+            f"{astray[0]}: keep the download's own folders"
         )
     problems += [
         f"the part {part} has no cells: finish the download"

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from cytobench.cards import SubBags
-from cytobench.errors import DataError
+from cytobench.errors import DataError, counted
 from cytobench.manifest import name_some
 
 
@@ -30,12 +30,14 @@ def refuse_torn_bags(table: pl.DataFrame, *, where: str) -> None:
     problems = []
     nameless = table.filter(pl.col("bag").is_null())["sample"]
     if len(nameless):
-        problems.append(f"{len(nameless)} rows have no bag: {name_some(nameless)}")
+        problems.append(f"{counted(len(nameless), 'row has', 'rows have')} no bag: {name_some(nameless)}")
     for column in ("label", "group"):
         counts = table.drop_nulls("bag").group_by("bag").agg(pl.col(column).n_unique().alias("n"))
         torn = counts.filter(pl.col("n") > 1)["bag"].sort()
         if len(torn):
-            problems.append(f"{len(torn)} bags have more than one {column}: {name_some(torn)}")
+            problems.append(
+                f"{counted(len(torn), 'bag has', 'bags have')} more than one {column}: {name_some(torn)}"
+            )
     if problems:
         raise DataError(f"{where}: " + "; ".join(problems) + ".")
 

@@ -16,6 +16,7 @@ import polars as pl
 from cytobench import manifest
 from cytobench.datasets import DataWarning
 from cytobench.datasets.listing import images_in, locate, refuse
+from cytobench.errors import counted
 
 _SPLITS = ("train", "val", "test")
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
@@ -55,7 +56,7 @@ def read(root: Path) -> pl.DataFrame:
     if problems:
         refuse(folder, problems)
     if empty:
-        text = f"{len(empty)} BCCD boxes have no area and were left out: {', '.join(empty)}"
+        text = f"left out: {counted(len(empty), 'BCCD box', 'BCCD boxes')} of no area: {', '.join(empty)}"
         warnings.warn(text, DataWarning, stacklevel=2)
     return manifest.conform(pl.DataFrame(rows, schema=_SCHEMA, orient="row"))
 

@@ -20,6 +20,7 @@ from cytobench import manifest
 from cytobench.datasets import DataWarning
 from cytobench.datasets.labels_csv import read_labels
 from cytobench.datasets.listing import folders_in, images_in, locate, refuse
+from cytobench.errors import counted
 
 CATEGORIES = {"I": "C1", "II": "C2", "III": "C3", "IV": "C4", "V": "C5"}
 MPP = 0.25
@@ -74,7 +75,7 @@ def read(root: Path) -> pl.DataFrame:
         refuse(folder, problems)
     bare = sorted(slides.keys() - {str(row[4]) for row in rows})
     if bare:
-        text = f"{len(bare)} slides of the metadata have no patch: {manifest.name_some(bare)}"
+        text = f"{counted(len(bare), 'slide')} of the metadata without a patch: {manifest.name_some(bare)}"
         warnings.warn(text, DataWarning, stacklevel=2)
     names = ("sample", "image", "category", "patient", "slide", "patient_label", "stain", "site")
     table = pl.DataFrame(rows, schema=dict.fromkeys(names, pl.String), orient="row")

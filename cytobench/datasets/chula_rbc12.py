@@ -15,6 +15,7 @@ import polars as pl
 from cytobench import images, manifest
 from cytobench.datasets import DataWarning
 from cytobench.datasets.listing import byte_twins, images_in, locate, refuse
+from cytobench.errors import counted
 
 TYPES = (
     "normal cell",
@@ -137,10 +138,9 @@ def _refuse_bad_names(folder: Path, fields: dict[str, Path], labels: dict[str, P
 def _tell(fields: dict[str, Path], labelled: list[Path], twins: dict[Path, Path]) -> None:
     unlabelled = len(fields) - len(labelled)
     if unlabelled:
-        warnings.warn(
-            f"{unlabelled} Chula fields have no label file and were left out", DataWarning, stacklevel=3
-        )
+        bare = counted(unlabelled, "Chula field")
+        warnings.warn(f"left out: {bare} without a label file", DataWarning, stacklevel=3)
     if twins:
         pairs = ", ".join(f"{twin.stem} (as {first.stem})" for twin, first in twins.items())
-        text = f"{len(twins)} Chula fields repeat another one byte for byte and were left out: {pairs}"
+        text = f"left out: {counted(len(twins), 'Chula field')} equal to another byte for byte: {pairs}"
         warnings.warn(text, DataWarning, stacklevel=3)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from cytobench.datasets import DataWarning
 from cytobench.datasets.listing import IMAGE_SUFFIXES, UNFINISHED, folders_in, is_system, refuse
-from cytobench.errors import DataError, name_some
+from cytobench.errors import DataError, counted, name_some
 
 _ARCHIVES = (".zip", ".rar", ".7z", ".tar", ".tar.gz", ".tgz", ".npz")
 
@@ -113,7 +113,7 @@ def sort_out(folder: Path, classes: Sequence[str], *, optional: Iterable[str] = 
         )
     if loose:
         result.left_out.append(
-            f"{len(loose)} images lie in no class folder and were left out: {name_some(loose)}"
+            f"left out: {counted(len(loose), 'image')} in no class folder: {name_some(loose)}"
         )
     _fill(result, folder, {label: places[label] for label in classes if label in places})
     return result
@@ -124,7 +124,12 @@ def misnamed(images: Iterable[ClassImage]) -> list[str]:
     wrong = [f"{label}/{below}" for label, below, _ in images if _prefix(below) != label.casefold()]
     if not wrong:
         return []
-    return [f"{len(wrong)} images carry another class in their name than their folder's: {name_some(wrong)}"]
+    return [
+        (
+            f"{counted(len(wrong), 'image carries', 'images carry')} another class in the name than that of "
+            f"the folder: {name_some(wrong)}"
+        )
+    ]
 
 
 def repeated_names(images: Iterable[ClassImage]) -> list[str]:
@@ -136,7 +141,11 @@ def repeated_names(images: Iterable[ClassImage]) -> list[str]:
         if key in seen:
             twice.append(f"{image.label}/{image.name}")
         seen.add(key)
-    return [f"{len(twice)} images are there twice: {name_some(twice)}; keep one copy"] if twice else []
+    return (
+        [f"{counted(len(twice), 'image is', 'images are')} there twice: {name_some(twice)}; keep one copy"]
+        if twice
+        else []
+    )
 
 
 def _prefix(below: str) -> str:
@@ -165,10 +174,13 @@ def _fill(result: Found, folder: Path, places: dict[str, list[str]]) -> None:
     result.images.sort()
     if unfinished:
         result.problems.append(
-            f"{len(unfinished)} downloads are unfinished: {name_some(sorted(unfinished))}; let them end"
+            f"{counted(len(unfinished), 'download')} unfinished: {name_some(sorted(unfinished))}; let them "
+            "end"
         )
     if others:
-        result.left_out.append(f"{len(others)} files are no images: {name_some(sorted(others))}")
+        result.left_out.append(
+            f"{counted(len(others), 'file is no image', 'files are no images')}: {name_some(sorted(others))}"
+        )
 
 
 def _walk(folder: str, above: str, links: tuple[str, ...], problems: list[str]) -> list[str]:

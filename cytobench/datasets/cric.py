@@ -18,6 +18,7 @@ from cytobench import images, manifest
 from cytobench.datasets import DataWarning
 from cytobench.datasets.labels_csv import read_labels
 from cytobench.datasets.listing import images_in, is_system, refuse
+from cytobench.errors import counted
 
 CLASSES = {
     "Negative for intraepithelial lesion": "NILM",
@@ -58,7 +59,7 @@ def read(root: Path) -> pl.DataFrame:
     lost = sorted({line["image_filename"] for line in lines} - fields.keys())
     if lost:
         problems.append(
-            f"{len(lost)} fields of {table.name} are not there: {manifest.name_some(lost)}; "
+            f"{counted(len(lost), 'field')} of {table.name} not there: {manifest.name_some(lost)}; "
             "finish the download"
         )
     unknown = sorted({line["bethesda_system"] for line in lines} - CLASSES.keys())

@@ -12,7 +12,7 @@ from pathlib import Path
 import polars as pl
 
 from cytobench.datasets.survey import same_letters
-from cytobench.errors import DataError, name_some
+from cytobench.errors import DataError, counted, name_some
 
 SEPARATORS = (",", ";", "\t", "|")
 _MARKS = {
@@ -56,7 +56,16 @@ def read_lines(path: Path, problems: list[str]) -> Lines:
     _require_names(path, header)
     empty = [number for number, values in rows if not any(value.strip() for value in values)]
     filled = [(number, values) for number, values in rows if any(value.strip() for value in values)]
-    remarks = [f"{len(empty)} rows are empty and were left out (row {name_some(empty)})"] if empty else []
+    remarks = (
+        [
+            (
+                f"{counted(len(empty), 'row is empty and was', 'rows are empty and were')} left out (row "
+                f"{name_some(empty)})"
+            )
+        ]
+        if empty
+        else []
+    )
     _tell_uneven(filled, len(header), separator, problems)
     _tell_foreign(filled, foreign, problems)
     columns = {
@@ -132,13 +141,13 @@ def _tell_uneven(rows: list[tuple[int, list[str]]], width: int, separator: str, 
     called = {"\t": "tab"}.get(separator, f"'{separator}'")
     if short:
         problems.append(
-            f"{len(short)} rows have fewer values than the header's {width} (row {name_some(short)}): the "
-            "file may break off"
+            f"{counted(len(short), 'row has', 'rows have')} fewer values than the header's {width} (row "
+            f"{name_some(short)}): the file may break off"
         )
     if long:
         problems.append(
-            f"{len(long)} rows have more values than the header's {width} (row {name_some(long)}): a value "
-            f"with a {called} in it (a decimal comma?) needs quotation marks"
+            f"{counted(len(long), 'row has', 'rows have')} more values than the header's {width} (row "
+            f"{name_some(long)}): a value with a {called} in it (a decimal comma?) needs quotation marks"
         )
 
 

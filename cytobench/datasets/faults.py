@@ -12,6 +12,7 @@ from cytobench import manifest
 from cytobench.cards import TaskCard
 from cytobench.datasets.listing import RefusedError
 from cytobench.datasets.survey import lookalikes
+from cytobench.errors import counted
 
 
 def refuse_faults(card: TaskCard, table: pl.DataFrame, root: Path) -> None:
@@ -41,7 +42,10 @@ def left_out_classes(card: TaskCard, table: pl.DataFrame) -> list[str]:
         return []
     count = int(labels.is_in(others).sum())
     return [
-        f"{count} rows of {manifest.name_some(others)}, which the card's classes do not name, are left out"
+        (
+            f"left out: {counted(count, 'row')} of {manifest.name_some(others)}, which the card's classes do "
+            "not name"
+        )
     ]
 
 
@@ -71,7 +75,9 @@ def _of_labels(card: TaskCard, table: pl.DataFrame) -> list[str]:
     found = []
     bare = table.filter(pl.col(card.label).cast(pl.String).fill_null("") == "")
     if len(bare):
-        found.append(f"{len(bare)} rows have no label: {manifest.name_some(bare['sample'])}")
+        found.append(
+            f"{counted(len(bare), 'row has', 'rows have')} no label: {manifest.name_some(bare['sample'])}"
+        )
     labels = _labels(card, table)
     kept = [name for name in sorted(labels.unique()) if _judged(card, name)]
     found += [
@@ -101,7 +107,12 @@ def _of_groups(card: TaskCard, table: pl.DataFrame) -> list[str]:
     lost = table.filter(pl.col(card.group).is_null())["sample"]
     if not len(lost):
         return []
-    return [f"{len(lost)} rows have no {card.group} to group by: {manifest.name_some(lost)}"]
+    return [
+        (
+            f"{counted(len(lost), 'row has', 'rows have')} no {card.group} to group by: "
+            f"{manifest.name_some(lost)}"
+        )
+    ]
 
 
 def _of_split(card: TaskCard, table: pl.DataFrame) -> list[str]:
@@ -119,7 +130,8 @@ def _of_scale(card: TaskCard, table: pl.DataFrame) -> list[str]:
     lost = table.filter(pl.col("mpp").is_null())["sample"] if known else table["sample"]
     if not len(lost):
         return []
-    what = f'the view is in "um", but {len(lost)} rows have no micrometres per pixel (mpp)'
+    rows = counted(len(lost), "row has", "rows have")
+    what = f'the view is in "um", but {rows} no micrometres per pixel (mpp)'
     return [f'{what}: {manifest.name_some(lost)}; add them, or give the view in "px"']
 
 

@@ -14,7 +14,7 @@ from cytobench.datasets import DataWarning
 from cytobench.datasets.listing import refuse
 from cytobench.datasets.slide_files import SlideFile, places_of, read_slide, slides_in
 from cytobench.datasets.table import load, renamed
-from cytobench.errors import DataError
+from cytobench.errors import DataError, counted
 
 _OF_IMAGES = {"image", "box", "x", "y", "w", "h", "sample"}
 
@@ -74,10 +74,15 @@ def _known_as(names: list[str | None], slides: Mapping[str, Path]) -> list[str |
 
 def _twice(table: pl.DataFrame) -> list[str]:
     nameless = table["slide"].is_null().sum()
-    found = [f"{nameless} rows of the labels name no slide"] if nameless else []
+    found = [f"{counted(int(nameless), 'row')} of the labels without a slide"] if nameless else []
     twice = table.drop_nulls("slide").filter(pl.col("slide").is_duplicated())["slide"].unique().sort()
     return found + (
-        [f"{len(twice)} slides have several rows of labels: {manifest.name_some(twice)}"]
+        [
+            (
+                f"{counted(len(twice), 'slide has', 'slides have')} several rows of labels: "
+                f"{manifest.name_some(twice)}"
+            )
+        ]
         if len(twice)
         else []
     )
@@ -89,9 +94,15 @@ def _unmatched(table: pl.DataFrame, slides: Mapping[str, Path]) -> list[str]:
     lost = sorted(labelled - set(slides))
     found = []
     if without:
-        found.append(f"{len(without)} slides have features and no label: {manifest.name_some(without)}")
+        found.append(
+            f"{counted(len(without), 'slide has', 'slides have')} features and no label: "
+            f"{manifest.name_some(without)}"
+        )
     if lost:
-        found.append(f"{len(lost)} slides have a label and no features: {manifest.name_some(lost)}")
+        found.append(
+            f"{counted(len(lost), 'slide has', 'slides have')} a label and no features: "
+            f"{manifest.name_some(lost)}"
+        )
     return found
 
 
@@ -108,7 +119,8 @@ def _read_all(slides: Mapping[str, Path], problems: list[str]) -> dict[str, Slid
             empty.append(slide)
     if empty:
         problems.append(
-            f"{len(empty)} slides have no rows, they would be empty bags: {manifest.name_some(empty)}"
+            f"{counted(len(empty), 'slide')} without rows, which would be an empty bag: "
+            f"{manifest.name_some(empty)}"
         )
     return read_ones
 

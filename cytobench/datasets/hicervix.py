@@ -17,6 +17,7 @@ from cytobench import manifest
 from cytobench.datasets import DataWarning
 from cytobench.datasets.labels_csv import read_labels
 from cytobench.datasets.listing import images_in, locate, refuse
+from cytobench.errors import counted
 
 SPLITS = ("train", "val", "test")
 _NEGATIVE = ("Normal", "ECC", "RPC", "MPC", "PG", "Atrophy", "EMC", "HCG")
@@ -94,7 +95,7 @@ def _part(
     lost = [line["image_name"] for line in known if line["image_name"] not in images]
     if lost and images:
         problems.append(
-            f"{len(lost)} images of {split}.csv are not in {split}/: {manifest.name_some(lost)}; "
+            f"{counted(len(lost), 'image')} of {split}.csv not in {split}/: {manifest.name_some(lost)}; "
             "finish the download"
         )
     elif lost:

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from cytobench.errors import DataError, name_some
+from cytobench.errors import DataError, counted, name_some
 
 if TYPE_CHECKING:
     import polars as pl
@@ -82,7 +82,7 @@ def unexpected(folder: Path, known: Iterable[str]) -> list[str]:
             absent.remove(name)
             extra.remove(found)
     if absent:
-        problems.append(f"{len(absent)} of {len(wanted)} folders are missing: {name_some(sorted(absent))}")
+        problems.append(f"{len(absent)} of {len(wanted)} folders missing: {name_some(sorted(absent))}")
     if extra:
         problems.append(f"folders that are not part of the download: {name_some(sorted(extra))}")
     return problems
@@ -107,7 +107,8 @@ class RefusedError(DataError):
         self.where, self.problems, self.table = where, tuple(problems), table
         shown = "; ".join(problem.rstrip(".") for problem in self.problems[:MOST])
         more = len(self.problems) - MOST
-        super().__init__(f"{where}: {shown}{f'; and {more} more problems' if more > 0 else ''}.")
+        tail = f"; and {counted(more, 'more problem')}" if more > 0 else ""
+        super().__init__(f"{where}: {shown}{tail}.")
 
 
 def refuse(where: Path | str, problems: Sequence[str]) -> NoReturn:

@@ -19,7 +19,7 @@ import polars as pl
 
 from cytobench import manifest
 from cytobench.datasets.class_listing import ClassImage, find_folder, misnamed, repeated_names, sort_out
-from cytobench.errors import CardError, name_some
+from cytobench.errors import CardError, counted, name_some
 
 CELL_TYPES: Mapping[str, str] = MappingProxyType(
     {
@@ -100,5 +100,12 @@ def _short_ranges(images: list[ClassImage]) -> list[str]:
         if match and n < (wanted := int(match[2]) - int(match[1]) + 1):
             short.append(f"{label}/{below} ({n} of {wanted})")
     return (
-        [f"{len(short)} folders hold fewer cells than their name says: {name_some(short)}"] if short else []
+        [
+            (
+                f"{counted(len(short), 'folder holds', 'folders hold')} fewer cells than the name says: "
+                f"{name_some(short)}"
+            )
+        ]
+        if short
+        else []
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 from cytobench.datasets import is_inside
 from cytobench.datasets.listing import images_in
 from cytobench.datasets.survey import damaged, same_letters
-from cytobench.errors import DataError, name_some
+from cytobench.errors import DataError, counted, name_some
 
 
 @dataclass
@@ -33,14 +33,17 @@ class NamedImages:
         problems = []
         nameless = sum(path is None for path in self.paths)
         if nameless:
-            problems.append(f"{nameless} rows name no image")
+            problems.append(f"{counted(nameless, 'row names', 'rows name')} no image")
         if self.escaped:
             problems.append(
                 f"images outside {self.folder}: {name_some(self.escaped)}; move them there, or say "
                 "outside = true in the card's dataset"
             )
         if self.lost:
-            problems.append(f"{len(self.lost)} image files do not exist: {name_some(self.lost)}")
+            problems.append(
+                f"{counted(len(self.lost), 'image file does', 'image files do')} not exist: "
+                f"{name_some(self.lost)}"
+            )
         return problems + damaged(self.found, self.folder)
 
     def remarks(self) -> list[str]:
@@ -48,15 +51,15 @@ class NamedImages:
         remarks = []
         if self.respelt:
             remarks.append(
-                f"{len(self.respelt)} image names are spelt in other bytes than the files (accents as macOS "
-                f"writes them) and were matched by their letters: {name_some(self.respelt)}"
+                f"{counted(len(self.respelt), 'image name')} spelt in other bytes than the files (accents "
+                f"as macOS writes them), matched by their letters: {name_some(self.respelt)}"
             )
         unnamed = self._unnamed()
         if unnamed:
             some = name_some(_relative(path, self.folder) for path in unnamed)
             remarks.append(
-                f"{len(unnamed)} image files beside the named ones are in no row of the table and were left "
-                f"out: {some}"
+                f"left out: {counted(len(unnamed), 'image file')} beside the named ones and in no row of "
+                f"the table: {some}"
             )
         return remarks
 

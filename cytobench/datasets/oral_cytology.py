@@ -15,7 +15,7 @@ import polars as pl
 from cytobench import manifest
 from cytobench.datasets import DataWarning
 from cytobench.datasets.listing import byte_twins, folders_in, images_in, locate, refuse
-from cytobench.errors import CardError
+from cytobench.errors import CardError, counted
 
 PARTS = ("ds1_oldsmear", "ds2_newsmear")
 _LABELS = ("Cancer", "Healthy")
@@ -50,7 +50,8 @@ def _patches(part: str, label: str, folder: Path) -> list[tuple[str, ...]]:
     patches = images_in(folder)
     twins = byte_twins(patches)
     if twins:
-        text = f"{len(twins)} patches of {part}/{folder.name} repeat another one and were left out"
+        many = counted(len(twins), "patch", "patches")
+        text = f"left out: {many} of {part}/{folder.name} equal to another one"
         warnings.warn(text, DataWarning, stacklevel=3)
     number = _number(folder)
     slide = f"{part.partition('_')[0]}_{number}"

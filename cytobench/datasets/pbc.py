@@ -69,8 +69,8 @@ def _without_twins(images: list[tuple[str, Path]]) -> list[tuple[str, Path]]:
     dropped = set(twins) | contradicted
     if dropped:
         text = (
-            f"{len(dropped)} of {len(images)} PBC images repeat another one byte for byte and were left out "
-            f"({len(contradicted)} stand under two classes and were left out altogether)"
+            f"left out: {len(dropped)} of {len(images)} PBC images, equal to another one byte for byte "
+            f"({len(contradicted)} under two classes, left out altogether)"
         )
         warnings.warn(text, DataWarning, stacklevel=3)
     return [(name, image) for name, image in images if image not in dropped]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from cytobench.datasets import DataWarning
 from cytobench.datasets.listing import IMAGE_SUFFIXES, UNFINISHED, RefusedError, is_system
-from cytobench.errors import name_some
+from cytobench.errors import counted, name_some
 
 if TYPE_CHECKING:
     import polars as pl
@@ -64,7 +64,7 @@ class Survey:
         ]
         return [
             words.format(
-                n=f"{len(found)} file{'s' if len(found) > 1 else ''}",
+                n=counted(len(found), "file"),
                 w="were" if len(found) > 1 else "was",
                 some=self._some(found),
             )
@@ -109,12 +109,11 @@ def damaged(images: Iterable[Path], root: Path) -> list[str]:
             (empty if not image.stat().st_size else cut if _ends_early(image) else []).append(image)
         except OSError:
             cut.append(image)
-    told = [(empty, "{n} image file{s} empty: {some}; copy or fetch again")]
-    told += [(cut, "{n} image file{s} cut off or damaged: {some}; copy or fetch again")]
+    told = [(empty, "{n} empty: {some}; copy or fetch again")]
+    told += [(cut, "{n} cut off or damaged: {some}; copy or fetch again")]
     return [
         words.format(
-            n=len(found),
-            s=" is" if len(found) == 1 else "s are",
+            n=counted(len(found), "image file is", "image files are"),
             some=name_some(os.path.relpath(path, root).replace(os.sep, "/") for path in found),
         )
         for found, words in told

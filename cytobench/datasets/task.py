@@ -28,7 +28,7 @@ from cytobench.datasets.listing import RefusedError
 from cytobench.datasets.plugin import plugin_data
 from cytobench.datasets.sealing import split_sealed
 from cytobench.datasets.tiles import expand_tiles
-from cytobench.errors import CardError, CytoBenchError, DataError, MissingDataError
+from cytobench.errors import CardError, CytoBenchError, DataError, MissingDataError, counted
 from cytobench.progress import Reporter, SilentReporter
 
 if TYPE_CHECKING:
@@ -78,7 +78,8 @@ def load_task(
     if card.view.kind == "tile":
         table, dropped = expand_tiles(kept, card.view, reporter=reporter)
         if dropped:
-            said.append(f"{dropped} tiles hold less than {card.view.min_tissue:.0%} tissue and were left out")
+            bare = counted(dropped, "tile")
+            said.append(f"left out: {bare} with less than {card.view.min_tissue:.0%} tissue")
     if card.sub_bags is not None:
         table = cut_bags(table, card.sub_bags)
     table = _in_order(card, table)
@@ -228,7 +229,7 @@ def _labelled(card: TaskCard, raw: pl.DataFrame, said: list[str]) -> tuple[pl.Da
         # A reader knows which of its rows carry no such label; in a user's own table it is a mistake.
         if unlabelled.all():
             raise DataError(f"No row has a '{card.label}', which task '{card.name}' needs.{_note(card)}")
-        said.append(f"{unlabelled.sum()} of {len(table)} rows have no '{card.label}' and were left out")
+        said.append(f"{unlabelled.sum()} of {len(table)} rows without '{card.label}' left out")
         table = table.filter(~unlabelled)
     present = sorted(table["label"].drop_nulls().unique())
     absent = [name for name in (*card.exclude, *(card.classes or ())) if name not in present]
@@ -259,7 +260,8 @@ def _grouped(card: TaskCard, table: pl.DataFrame) -> pl.DataFrame:
     lost = table.filter(pl.col("group").is_null())["sample"]
     if len(lost):
         raise DataError(
-            f"{card.name}: {len(lost)} rows have no {card.group} to group by: {manifest.name_some(lost)}."
+            f"{card.name}: {counted(len(lost), 'row has', 'rows have')} no {card.group} to group by: "
+            f"{manifest.name_some(lost)}."
         )
     return table
 
@@ -277,8 +279,9 @@ def _surviving(card: TaskCard, classes: tuple[str, ...], kept: pl.DataFrame) -> 
 def _require_mpp(card: TaskCard, table: pl.DataFrame) -> None:
     lost = table["sample"] if "mpp" not in table.columns else table.filter(pl.col("mpp").is_null())["sample"]
     if len(lost):
+        rows = counted(len(lost), "row has", "rows have")
         raise DataError(
-            f'{card.name}: its view is in "um", but {len(lost)} rows have no micrometres per pixel (mpp): '
+            f'{card.name}: its view is in "um", but {rows} no micrometres per pixel (mpp): '
             f'{manifest.name_some(lost)}; add them, or give the view in "px".'
         )
 
@@ -305,7 +308,8 @@ def _caveats(card: TaskCard, table: pl.DataFrame, classes: tuple[str, ...]) -> l
         n, groups = found[name]
         if n < _FEW or groups < wanted:
             said.append(
-                f"class '{name}' has only {n} {card.unit}s in {groups} groups: its recall is unsteady"
+                f"class '{name}' has only {counted(n, card.unit)} in {counted(groups, 'group')}: its recall "
+                "is unsteady"
             )
     if card.group == "none":
         said.append(f"{card.unit}s, not patients, are split: scores are optimistic and intervals too narrow")

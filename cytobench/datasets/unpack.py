@@ -10,7 +10,7 @@ from pathlib import Path
 
 from cytobench.datasets.listing import UNFINISHED, is_system
 from cytobench.datasets.members import Member, how_by_hand, is_archive, opened
-from cytobench.errors import DataError, name_some
+from cytobench.errors import DataError, counted, name_some
 from cytobench.progress import Reporter
 from cytobench.transfer.errand import Words, human_size, writing
 
@@ -32,13 +32,15 @@ class LeftOut:
         said = []
         if self.system:
             said.append(
-                f"{self.system} files that macOS or Windows left behind (__MACOSX, ._*, …) were left out"
+                f"left out: {counted(self.system, 'file')} that macOS or Windows left behind (__MACOSX, "
+                "._*, …)"
             )
         if self.links:
-            said.append(f"{len(self.links)} links were left out: {name_some(self.links)}")
+            said.append(f"left out: {counted(len(self.links), 'link')}: {name_some(self.links)}")
         if self.deep:
             said.append(
-                f"{len(self.deep)} archives lie too deep in others, still packed: {name_some(self.deep)}"
+                f"{counted(len(self.deep), 'archive')} too deep in others, still packed: "
+                f"{name_some(self.deep)}"
             )
         return said
 

@@ -21,6 +21,8 @@ __all__ = ["JSON", "Digests", "Encoder", "identify", "load"]
 
 SCHEMA = 1  # raised by hand when the same card and weights begin to give other features
 _LOADERS = {"timm": "timm_vit", "open_clip": "open_clip_model", "ibot": "ibot"}
+_CUSTOMARY = {"open_clip": ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")}
+"""Where a loader's own library looks for weights in a repository: before the names of other libraries."""
 _PRECISIONS = ("fp32", "fp16", "bf16")
 _log = logging.getLogger(__name__)
 
@@ -60,8 +62,9 @@ def identify(
         from cytobench.features.precomputed import identity_of
 
         return identity_of(card, home=home, digests=digests, reporter=reporter or SilentReporter())
+    card, published = _settled(card, home, digests, download, reporter or SilentReporter())
     weights = _resolve(card, home, digests, download, reporter or SilentReporter())
-    return _network_identity(card, weights, precision)
+    return _network_identity(card, weights, precision) | published
 
 
 def load(
@@ -92,8 +95,9 @@ def load(
             "could see other images."
         )
     talk = reporter or _LogReporter()
+    card, published = _settled(card, home, digests, download, talk)
     weights = _resolve(card, home, digests, download, talk)
-    identity = _network_identity(card, weights, precision)
+    identity = _network_identity(card, weights, precision) | published
     if known_as is not None and identity != known_as:
         raise EncoderError(
             f"The backbone {card.name} was loaded as something else than its card and weights said before "
@@ -146,6 +150,17 @@ def _build(card: BackboneCard, path: Path | None, reporter: Reporter) -> Built:
     return built
 
 
+def _settled(
+    card: BackboneCard, home: Path, digests: Digests, download: bool, reporter: Reporter
+) -> tuple[BackboneCard, dict[str, JSON]]:
+    """Return the card with the architecture its publisher describes, if it leaves that to a file."""
+    if card.loader != "open_clip":
+        return card, {}
+    from cytobench.encoders.open_clip_config import settled
+
+    return settled(card, home=home, digests=digests, download=download, reporter=reporter)
+
+
 def _resolve(
     card: BackboneCard, home: Path, digests: Digests, download: bool, reporter: Reporter
 ) -> _Weights:
@@ -173,6 +188,7 @@ def _resolve(
         download=download,
         reporter=reporter,
         digests=digests,
+        customary=_CUSTOMARY.get(card.loader, ()),
     )
     return _Weights(found.path, {"sha256": found.sha256})
 

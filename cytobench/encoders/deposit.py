@@ -1,4 +1,4 @@
-"""Where fetched weights lie: a folder for each source, with one file of weights and a note of its origin."""
+"""Where fetched weights lie: a folder for each source, with one file and a note of its origin."""
 
 from __future__ import annotations
 
@@ -24,6 +24,14 @@ WORDS = Words(
     unknown_length="give its sha256 in the card",
     elsewhere="--home",
 )
+SETTINGS = Words(
+    things="published settings",
+    address="correct `arch` in the card",
+    digest="ask the publisher",
+    unknown_length="put the file there by hand",
+    elsewhere="--home",
+)
+"""For a file that describes an architecture; it lies beside weights and is looked after like them."""
 
 
 @dataclass(frozen=True)
@@ -96,9 +104,7 @@ class Deposit:
         )
         if len(files) > 1:
             names = ", ".join(path.name for path in files)
-            raise WeightsError(
-                f"{self.folder} holds several files ({names}); leave only the weights of {self.uri}."
-            )
+            raise WeightsError(f"{self.folder} holds several files ({names}); leave only that of {self.uri}.")
         return files[0] if files else None
 
     def reject(self, path: Path) -> None:
@@ -116,6 +122,10 @@ class Order:
     gated: bool
     licence_url: str
     reporter: Reporter
+    words: Words = WORDS
+    """How messages speak of what is asked for."""
+    customary: tuple[str, ...] = ()
+    """File names to look for first where the source names none."""
 
     @property
     def uri(self) -> str:
@@ -126,11 +136,6 @@ class Order:
     def folder(self) -> Path:
         """Where the bytes are collected."""
         return self.deposit.folder
-
-    @property
-    def words(self) -> Words:
-        """How messages speak of weights."""
-        return WORDS
 
     def announce(self, where: str, size: int | None) -> None:
         """Say what is about to be fetched from where, how much it is, and where its licence stands."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from urllib.parse import unquote, urlsplit
 
-from cytobench.encoders.deposit import WORDS, Order, Provenance, safe_name
+from cytobench.encoders.deposit import Order, Provenance, safe_name
 from cytobench.transfer.errand import writing
 from cytobench.transfer.stream import Received, Remote, download
 
@@ -27,7 +27,7 @@ def keep(order: Order, received: Received, name: str, pinned: Provenance) -> Pro
     folder, part = order.deposit.folder, received.part
     note = replace(pinned, file=name, sha256=received.sha256, size=part.have)
     order.deposit.write(note)
-    with writing(folder, WORDS):
+    with writing(folder, order.words):
         part.path.replace(folder / name)
         part.forget()
     return note

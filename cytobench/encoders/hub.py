@@ -168,7 +168,7 @@ class _Hub:
             if self._address.file in files:
                 return self._address.file
             raise self._no_file(self._address.file)
-        for name in CUSTOMARY:
+        for name in (*self._order.customary, *CUSTOMARY):
             if name in files:
                 return name
         weights = sorted(name for name in files if name.endswith(_SUFFIXES))
@@ -183,7 +183,7 @@ class _Hub:
     def _no_file(self, name: str) -> WeightsError:
         where = f"{self._address.repo} at revision {self._address.revision}"
         return WeightsError(
-            f"there is no file {name} in {where} ({self._page}); correct `weights` in the card."
+            f"there is no file {name} in {where} ({self._page}); {self._order.words.address}."
         )
 
     def _explain(self, error: Exception, file: str = "") -> WeightsError:
@@ -194,13 +194,13 @@ class _Hub:
             return self._gated()
         if missing:
             return WeightsError(
-                f"there is no model {address.repo} at {self._endpoint}, or it is private; correct "
-                "`weights` in the card, or set HF_TOKEN to a token that may read it."
+                f"there is no model {address.repo} at {self._endpoint}, or it is private; "
+                f"{order.words.address}, or set HF_TOKEN to a token that may read it."
             )
         if isinstance(error, RevisionNotFoundError):
             return WeightsError(
                 f"{address.repo} has no revision {address.revision} ({self._page}/commits/main); "
-                "correct `weights` in the card."
+                f"{order.words.address}."
             )
         if isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError):
             return self._no_file(file)

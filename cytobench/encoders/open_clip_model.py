@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from open_clip.transformer import VisionTransformer
 from torch import nn
 
 from cytobench.cards import BackboneCard
-from cytobench.encoders import checkpoint, layouts, random_weights
+from cytobench.encoders import checkpoint, layouts, open_clip_config, random_weights
 from cytobench.encoders.network import Built, pool_tokens
 from cytobench.errors import EncoderError
 from cytobench.progress import Reporter
@@ -46,9 +47,11 @@ class TowerFeatures(nn.Module):
 def build(card: BackboneCard, path: Path | None, reporter: Reporter) -> Built:
     """Return the card's image tower with the weights at `path`, or random ones for None.
 
-    `arch` is an open_clip model name; `arch_options` may override its `quick_gelu`, `embed_dim` and single
-    keys of `vision_cfg`, or describe a tower that open_clip has no name for. `pooling = "head"` gives the
-    image embedding (after the projection, not normalised), the other poolings the tokens before it.
+    `arch` is an open_clip model name, or the address of a published configuration that was read into
+    `arch_options` (`open_clip_config.settled`); beside a name, these may override its `quick_gelu`,
+    `embed_dim` and single keys of `vision_cfg`, or describe a tower that open_clip has no name for.
+    `pooling = "head"` gives the image embedding (after the projection, not normalised), the
+    other poolings the tokens before it.
 
     Raises EncoderError for an unknown model or an impossible pooling, WeightsError for weights that do not
     fit.
@@ -68,7 +71,8 @@ def build(card: BackboneCard, path: Path | None, reporter: Reporter) -> Built:
 def create(card: BackboneCard) -> tuple[nn.Module, int]:
     """Return the card's image tower without weights, and the length of its image embedding."""
     config = _configuration(card)
-    vision = dict(config["vision_cfg"]) | {"timm_model_pretrained": False}
+    vision = dict(config["vision_cfg"]) | {"timm_model_pretrained": False, "output_tokens": False}
+    _refuse_unknown(card, vision)
     try:
         tower: nn.Module = _build_vision_tower(
             int(config["embed_dim"]),
@@ -77,7 +81,7 @@ def create(card: BackboneCard) -> tuple[nn.Module, int]:
         )
     except (TypeError, ValueError, RuntimeError, AssertionError) as error:
         raise EncoderError(
-            f"{card.name}: open_clip cannot build '{card.arch}' ({error}); correct arch_options in the card."
+            f"{card.name}: open_clip cannot build '{card.arch}' ({error}); {_remedy(card)}."
         ) from error
     _check_pooling(card, tower)
     _check_input_size(card, vision)
@@ -98,7 +102,11 @@ def _configuration(card: BackboneCard) -> dict[str, Any]:
             f"{card.name}: arch_options {', '.join(unknown)} mean nothing to open_clip's image towers; "
             f"choose from {', '.join(_OWN_OPTIONS)}."
         )
-    named: dict[str, Any] = open_clip.get_model_config(card.arch) or {}
+    named: dict[str, Any] = {}
+    if not open_clip_config.is_published(card):  # else open_clip would fetch it by itself, checking nothing
+        named = open_clip.get_model_config(card.arch) or {}
+    elif not open_clip_config.is_settled(card):
+        raise EncoderError(f"{card.name}: its architecture stands in {card.arch}, which is to be read first.")
     described = "vision_cfg" in card.arch_options and "embed_dim" in card.arch_options
     if not named and not described:
         near = difflib.get_close_matches(card.arch, open_clip.list_models(), n=3)
@@ -106,6 +114,23 @@ def _configuration(card: BackboneCard) -> dict[str, Any]:
         raise EncoderError(f"{card.name}: open_clip knows no model '{card.arch}'; {hint}")
     vision = dict(named.get("vision_cfg", {})) | dict(card.arch_options.get("vision_cfg", {}))
     return {**named, **card.arch_options, "vision_cfg": vision}
+
+
+def _refuse_unknown(card: BackboneCard, vision: dict[str, Any]) -> None:
+    """Name the keys of a tower that this version of open_clip has no use for."""
+    known = [field.name for field in dataclasses.fields(CLIPVisionCfg)]
+    unknown = sorted(set(vision) - set(known))
+    if unknown:
+        raise EncoderError(
+            f"{card.name}: vision_cfg of '{card.arch}' has {', '.join(unknown)}, a kind of tower that "
+            f"open_clip {open_clip.__version__} does not know; {_remedy(card)}."
+        )
+
+
+def _remedy(card: BackboneCard) -> str:
+    if open_clip_config.is_published(card):
+        return "install the version of open_clip_torch and timm that its publishers used"
+    return "correct arch_options in the card"
 
 
 def _check_pooling(card: BackboneCard, tower: nn.Module) -> None:

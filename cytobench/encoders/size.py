@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from cytobench.encoders.open_clip_config import is_published, is_settled
 from cytobench.errors import EncoderError
 
 if TYPE_CHECKING:
@@ -15,12 +16,16 @@ if TYPE_CHECKING:
 def parameters_of(card: BackboneCard) -> int | None:
     """Return the number of parameters that make the card's features; None for code of other people.
 
+    None also for an architecture that stands in a file on the hub and was not read yet.
+
     The network is laid out on torch's meta device, which holds shapes only. Null and handcrafted backbones
     have 0. Raises EncoderError for an architecture that cannot be built.
     """
     if card.loader in ("null", "handcrafted"):
         return 0
     if card.loader not in ("timm", "ibot", "open_clip"):
+        return None
+    if is_published(card) and not is_settled(card):
         return None
     import torch
 

@@ -1,5 +1,8 @@
 """Backbones without a card: `timm:NAME`, `open_clip:MODEL/PRETRAINED`, `ibot:PATH?arch=…`.
 
+`open_clip:hf-hub:OWNER/REPO[@REVISION]` is a model that its publishers put on the hub with a configuration
+of open_clip: the card says what that file says, so the file is fetched where it is not here.
+
 Options follow a `?`, joined by `&`:
 
 * all: `pooling`, `precision`, `seed`;
@@ -19,6 +22,7 @@ import hashlib
 import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +32,7 @@ from cytobench.errors import CardError, EncoderError
 
 _COMMON = ("pooling", "precision", "seed")
 _IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+_HUB = "hf-hub:"
 _OPEN_CLIP_FILE = "open_clip_model.safetensors"  # the name under which open_clip publishes on the hub
 _UNKNOWN = "unknown; see the weights' own page"
 _BOOLEANS = {"true": True, "false": False}
@@ -35,19 +40,23 @@ _NO_BOOLEANS = frozenset({"yes", "no", "on", "off"})
 _SHOWN_AT_MOST = 120  # characters of a path in a card's name, which may have 200
 
 
-def card_from_uri(uri: str) -> BackboneCard:
+def card_from_uri(uri: str, *, home: Path | None = None, download: bool = True) -> BackboneCard:
     """Return a card for `uri`; raises CardError for a name or option that does not exist.
 
     Only this look-up needs torch and timm or open_clip (for the model's own preprocessing and feature
-    length).
+    length). `home`: where configurations of the hub are kept, fetched there if `download` allows; raises
+    WeightsError where one cannot be had.
     """
     scheme, _, rest = uri.partition(":")
     target, _, query = rest.partition("?")
     options = _options(uri, query)
     makers = {"timm": _timm_card, "open_clip": _open_clip_card, "ibot": _ibot_card}
+    if scheme == "open_clip" and target.startswith(_HUB):
+        makers["open_clip"] = partial(_hub_card, home=home, download=download)
     if scheme not in makers or not target:
         raise CardError(
-            f"'{uri}' names no backbone; write timm:NAME, open_clip:MODEL/PRETRAINED or ibot:PATH?arch=…"
+            f"'{uri}' names no backbone; write timm:NAME, open_clip:MODEL/PRETRAINED, "
+            "open_clip:hf-hub:OWNER/REPO or ibot:PATH?arch=…"
         )
     try:
         raw = makers[scheme](uri, target, options)
@@ -189,7 +198,7 @@ def _with_features(raw: dict[str, Any], dim_of: Callable[[BackboneCard], int]) -
 def _open_clip_card(uri: str, target: str, options: dict[str, Any]) -> dict[str, Any]:
     import open_clip
 
-    from cytobench.encoders import open_clip_model
+    from cytobench.encoders import open_clip_config, open_clip_model
 
     _refuse_unknown(uri, options, ("pretrained", *_COMMON))
     model, _, tag = target.partition("/")
@@ -205,8 +214,41 @@ def _open_clip_card(uri: str, target: str, options: dict[str, Any]) -> dict[str,
         "arch": model,
         "arch_options": {"quick_gelu": True} if config.get("quick_gelu") else {},
         "weights": _open_clip_weights(uri, config) if pretrained else "random",
-        "preprocess": _open_clip_preprocess(config, _open_clip_size(uri, model)),
+        "preprocess": open_clip_config.preprocess_of(config, _open_clip_size(uri, model), f"'{uri}'"),
         "citation": f"open_clip model {target}",
+    }
+    if not pretrained:
+        raw["domain"] = "none"
+    return _with_features(raw, open_clip_model.dim_of)
+
+
+def _hub_card(
+    uri: str, target: str, options: dict[str, Any], *, home: Path | None, download: bool
+) -> dict[str, Any]:
+    """Say what a repository's `open_clip_config.json` says, pinned to the commit it was read at."""
+    from cytobench.digests import FileDigests
+    from cytobench.encoders import open_clip_config, open_clip_model
+    from cytobench.encoders.hub import Address
+
+    _refuse_unknown(uri, options, ("pretrained", *_COMMON))
+    pretrained = _pretrained(uri, options)
+    if home is None:
+        raise CardError(f"'{uri}': there is no folder to keep its configuration in; name one with --home.")
+    asked = Address.parse(target)
+    read = partial(open_clip_config.read, home=home, digests=FileDigests(home), download=download)
+    found = read(f"{_HUB}{asked.repo}@{asked.revision}")
+    pinned = f"{_HUB}{asked.repo}@{found.revision or asked.revision}"
+    arch = f"{pinned}:{open_clip_config.FILE}"
+    if arch != found.address:
+        read(arch)  # so that the card that is made can be used later without a connection
+    raw = _common(uri, options) | {
+        "loader": "open_clip",
+        "arch": arch,
+        "arch_options": dict(found.tower),
+        "weights": (f"{pinned}:{asked.file}" if asked.file else pinned) if pretrained else "random",
+        "preprocess": dict(found.preprocess),
+        "citation": f"the page https://huggingface.co/{asked.repo}",
+        "url": f"https://huggingface.co/{asked.repo}",
     }
     if not pretrained:
         raw["domain"] = "none"
@@ -242,17 +284,6 @@ def _open_clip_weights(uri: str, config: Mapping[str, Any]) -> str:
     if config.get("url"):
         return str(config["url"])
     raise CardError(f"'{uri}': open_clip does not say where its weights are; write a backbone card instead.")
-
-
-def _open_clip_preprocess(config: Mapping[str, Any], size: int) -> dict[str, Any]:
-    mode = str(config.get("resize_mode") or "shortest")
-    return {
-        "size": size,
-        "resize_mode": {"longest": "pad"}.get(mode, mode),
-        "interpolation": config.get("interpolation") or "bicubic",
-        "mean": config.get("mean") or (0.48145466, 0.4578275, 0.40821073),
-        "std": config.get("std") or (0.26862954, 0.26130258, 0.27577711),
-    }
 
 
 def _ibot_card(uri: str, target: str, options: dict[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from cytobench.digests import FileDigests
 from cytobench.encoders.deposit import REJECTED, WORDS, Deposit, Order, Provenance
 from cytobench.errors import TransferError, WeightsError, WrongFileError, WrongWeightsError
 from cytobench.progress import Reporter, SilentReporter
-from cytobench.transfer.errand import alone
+from cytobench.transfer.errand import Words, alone
 
 _FETCHERS = {
     "hf-hub:": "cytobench.encoders.hub",
@@ -54,13 +54,17 @@ def resolve(
     download: bool = True,
     reporter: Reporter | None = None,
     digests: Digests | None = None,
+    words: Words = WORDS,
+    customary: tuple[str, ...] = (),
 ) -> ResolvedWeights:
-    """Return the file a card's `weights` name, fetching it into `<home>/weights` where needed and allowed.
+    """Return the file a card names, fetching it into `<home>/weights` where needed and allowed.
 
     `uri` is `hf-hub:OWNER/REPO[@REVISION][:FILE]`, `https://…`, `http://…`, `gdrive:<id>`, `shipped:NAME`, or
     the path of a file relative to `card_dir`. A given `sha256` is always checked; without one, a fetched file
     is trusted at first use and compared at every later one. With `download` off nothing is fetched. `digests`
-    spares hashing a large file twice. Raises WeightsError, always one sentence that says what to do.
+    spares hashing a large file twice; `words`: how messages speak of the file; `customary`: file names to
+    look for first in a repository where `uri` names none. Raises WeightsError, always one sentence that says
+    what to do.
     """
     reporter = reporter or SilentReporter()
     digests = digests or FileDigests(home)
@@ -68,7 +72,7 @@ def resolve(
     scheme = next((scheme for scheme in _FETCHERS if uri.startswith(scheme)), None)
     if scheme is None:
         return _local(uri, _local_path(uri, card_dir), expected, digests)
-    order = Order(Deposit.of(uri, home), expected, gated, licence_url, reporter)
+    order = Order(Deposit.of(uri, home), expected, gated, licence_url, reporter, words, customary)
     try:
         return _deposited(order, scheme, download, digests)
     except WrongFileError as error:
@@ -84,10 +88,11 @@ def _deposited(order: Order, scheme: str, download: bool, digests: Digests) -> R
     if path is None:
         if not download:
             raise WeightsError(
-                f"the weights {order.uri} are not on this machine; `cytobench extract` or `cytobench run` "
-                f"with this backbone fetches them, or put the file into {deposit.folder}/ by hand."
+                f"the {order.words.things} {order.uri} are not on this machine; `cytobench extract` or "
+                f"`cytobench run` with this backbone fetches them, or put the file into {deposit.folder}/ "
+                "by hand."
             )
-        with alone(deposit.folder, WORDS, deposit.uri, order.reporter):
+        with alone(deposit.folder, order.words, deposit.uri, order.reporter):
             path, before = deposit.held(), deposit.provenance()
             if path is None:
                 return _fetched(order, scheme, before)
@@ -98,9 +103,10 @@ def _fetched(order: Order, scheme: str, before: Provenance) -> ResolvedWeights:
     fetcher = importlib.import_module(_FETCHERS[scheme])
     note: Provenance = fetcher.fetch(order, before)
     if not order.sha256:
+        shared = "; as `sha256` in the card it would be checked for everybody"
         order.reporter.say(
-            f"{order.uri}: SHA-256 {note.sha256} is recorded and compared at every later use; as `sha256` "
-            "in the card it would be checked for everybody"
+            f"{order.uri}: SHA-256 {note.sha256} is recorded and compared at every later use"
+            f"{shared if order.words is WORDS else ''}"
         )
     return ResolvedWeights(order.deposit.folder / note.file, note.sha256, note.revision, first_use=True)
 

@@ -26,7 +26,7 @@ from cytobench.datasets.slide_files import (
     read_slide,
     slides_in,
 )
-from cytobench.errors import DataError, WeightsError, name_some
+from cytobench.errors import DataError, WeightsError, counted, name_some
 from cytobench.features.space import canonical_json, space_id
 from cytobench.features.writer import SpaceWriter
 from cytobench.progress import Reporter
@@ -118,7 +118,7 @@ def take_in(
     tiles = dict(table.group_by("slide").len().iter_rows())
     files = slides_in(folder_of(card))
     lost = sorted(set(rows_of) - set(files))
-    problems = [f"no features of {len(lost)} slides: {name_some(lost)}"] if lost else []
+    problems = [f"no features of {counted(len(lost), 'slide')}: {name_some(lost)}"] if lost else []
     more = 0
     with reporter.task(f"taking in features of {card.name}", len(rows_of)) as step, SpaceWriter(space) as out:
         for slide, rows in rows_of.items():
@@ -136,7 +136,7 @@ def take_in(
             "the same tiles: compute these again from the same coordinates."
         )
     if more:
-        reporter.warn(f"{card.name} has further tiles in {more} slides; only the task's are used.")
+        reporter.warn(f"{card.name} has further tiles in {counted(more, 'slide')}; only the task's are used.")
 
 
 def _wrong_shape(slide: str, file: SlideFile, space: Space) -> list[str]:
@@ -162,7 +162,7 @@ def _take_slide(
     features = np.concatenate(list(read_features(file.path)))[at].astype(np.float32)
     bad = int((~np.isfinite(features)).any(axis=1).sum())
     if bad:
-        return [f"slide {slide} has {bad} rows that are not finite"]
+        return [f"slide {slide} has {counted(bad, 'row that is', 'rows that are')} not finite"]
     out.add(items.ids[rows], features)
     return []
 

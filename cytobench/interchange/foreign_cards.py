@@ -15,8 +15,8 @@ from typing import TypeVar
 
 from cytobench.card_files import parse_card
 from cytobench.cards import BackboneCard, LeaderboardCard, TaskCard
-from cytobench.errors import CytoBenchError, StoreError
-from cytobench.registry import Registry
+from cytobench.errors import CytoBenchError, StoreError, name_some
+from cytobench.registry import Registry, results_elsewhere
 
 CardT = TypeVar("CardT", BackboneCard, TaskCard, LeaderboardCard)
 
@@ -51,6 +51,31 @@ def labs(home: Path) -> dict[str, tuple[str, str]]:
         lab = card.origin.removeprefix("lab ")
         found[name] = (name.removesuffix(f"@{lab}"), lab)
     return found
+
+
+def explain(card: BackboneCard, home: Path) -> dict[str, str]:
+    """Return what is to be known of an imported backbone in place of how it would be built and found."""
+    base, lab = card.name.removesuffix(f"@{card.origin.removeprefix('lab ')}"), card.origin
+    return {
+        "weights": f"not here: only results were imported; `cytobench show {base}` if you have that backbone",
+        "from": f"results that the {lab} sent as a bundle, imported into {home}",
+        "card": "as that lab sent it, in the bundle",
+    }
+
+
+def not_imported(name: str, registry: Registry, home: Path) -> str:
+    """Return the sentence for `BACKBONE@LAB` that is not under `home`; "" for a name of another make."""
+    theirs = results_elsewhere(name, registry.backbones)
+    if not theirs:
+        return ""
+    lab = name.rpartition("@")[2]
+    sent = [one for one, (_, whose) in labs(home).items() if whose == lab]
+    if sent:
+        return f"{theirs}; from that lab {home} has only {name_some(sent)}: import a bundle that holds it."
+    return (
+        f"{theirs}, and {home} has none of that lab; import it with `cytobench bundle import FILE`, or name "
+        "the folder it was imported into with --home."
+    )
 
 
 def write_card(home: Path, kind: str, file: str, dump: Mapping[str, object], lab: str) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cytobench.cards import TaskCard
-from cytobench.errors import UsageError
+from cytobench.errors import UsageError, counted
 from cytobench.evaluation.hierarchy import DISTANCE, Hierarchy, tree_names
 from cytobench.evaluation.ledger import load_predictions
 from cytobench.evaluation.metrics import LOWER_IS_BETTER, title_of
@@ -49,7 +49,7 @@ class Duel:
     def verdict(self) -> str:
         """What may be said, as a sentence."""
         if self.found.interval.method == "too few groups":
-            return f"{self.found.groups} groups are too few for an interval or a test"
+            return f"{counted(self.found.groups, 'group is', 'groups are')} too few for an interval or a test"
         if not self.p_holm < LEVEL:
             reach = f"{100 * self.found.detectable:.1f}"
             return f"not told apart (one test finds a true difference of {reach} four times in five)"

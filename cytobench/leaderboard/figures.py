@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from cytobench.errors import counted
 from cytobench.evaluation.metrics import title_of
 from cytobench.leaderboard.rows import Row
 from cytobench.statistics.ranks import wilcoxon_cliques
@@ -152,7 +153,7 @@ def draw_critical_difference(
     axis.set_xlim(1 - 0.55 * (high - 1), high + 0.55 * (high - 1))
     axis.set_ylim(-0.5 - bars - 0.24 * half, 0.5)
     axis.axis("off")
-    what = f"{title}\nmean rank over {len(values)} tasks; bars: not told apart (Wilcoxon, Holm)"
+    what = f"{title}\nmean rank over {counted(len(values), 'task')}; bars: not told apart (Wilcoxon, Holm)"
     figure.text(0.02, 1 - 0.1 / height, what, ha="left", va="top", fontsize=9)
     return figure
 

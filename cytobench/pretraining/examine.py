@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from cytobench.datasets import DATASETS, available_tasks, source_path
 from cytobench.datasets.listing import IMAGE_SUFFIXES, images_in
 from cytobench.digests import FileDigests
-from cytobench.errors import CytoBenchError, DataError, name_some
+from cytobench.errors import CytoBenchError, DataError, counted, name_some
 from cytobench.pretraining.guard import ANY_GROUP, Guard, digests_of
 from cytobench.progress import Reporter
 
@@ -237,8 +237,8 @@ def _guard(ledger: _Ledger, digests: FileDigests, reporter: Reporter) -> Guard:
     found, unreadable = digests_of(dict.fromkeys(sorted(every)), digests, reporter)
     if unreadable:
         reporter.warn(
-            f"{len(unreadable)} images of evaluation data cannot be read, so copies of them are not known: "
-            f"{name_some(unreadable)}"
+            f"{counted(len(unreadable), 'image')} of evaluation data cannot be read, so copies of them are "
+            f"not known: {name_some(unreadable)}"
         )
     kept, opened = _by_digest(ledger.kept, found), _by_digest(ledger.opened, found)
     other, free = _by_digest(ledger.other, found), _by_digest(ledger.free, found)

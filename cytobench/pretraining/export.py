@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import save as as_safetensors
 
 from cytobench.datasets import DATASETS
+from cytobench.errors import counted
 from cytobench.features.durable import save_durably
 from cytobench.pretraining.ibot import IBOT
 from cytobench.pretraining.pool import Pool
@@ -115,9 +116,8 @@ def notes(recipe: Recipe, pool: Pool, facts: Facts) -> str:
         f"Trained here by {how}, preset {facts.preset}: {facts.step:,} of {facts.steps:,} steps of "
         f"{recipe.data.batch} images ({facts.step * recipe.data.batch:,} in all) on {facts.device}, "
         f"{facts.hours:.2f} h; {crops.global_count} crops of {crops.global_size} px and {crops.local_count} "
-        f"of {crops.local_size} px.{start} Seen: {len(pool):,} pictures ({seen}); pool {pool.digest[:16]}. "
-        f"{_kept_out(pool)}"
-        f"{' ' if facts.extra else ''}{facts.extra}"
+        f"of {crops.local_size} px.{start} Seen: {counted(len(pool), 'picture')} ({seen}); pool "
+        f"{pool.digest[:16]}. {_kept_out(pool)}{' ' if facts.extra else ''}{facts.extra}"
     )
 
 
@@ -148,7 +148,7 @@ def _kept_out(pool: Pool) -> str:
     everything = len(grouped) == len(pool.sources)
     how = "content and group" if everything else "content"
     some = f"; of {', '.join(grouped)} by group, too" if grouped and not everything else ""
-    return f"Kept out by {how}: what {tasks} tasks evaluate{some}."
+    return f"Kept out by {how}: what {counted(tasks, 'task evaluates', 'tasks evaluate')}{some}."
 
 
 def card_name(folder: Path) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cytobench.digests import FileDigests
-from cytobench.errors import DataError, UsageError, name_some
+from cytobench.errors import DataError, UsageError, counted, name_some
 from cytobench.pretraining.sources import Listed
 from cytobench.progress import Reporter
 
@@ -93,8 +93,9 @@ class Guard:
         checked = self._check(listed, digests, reporter, table if not besides else None)
         if checked.closed:
             whose = f"sealed by the task '{besides}'" if besides else f"of the table '{listed.name}'"
+            many = counted(sum(checked.closed.values()), f"image {whose} belongs", f"images {whose} belong")
             raise UsageError(
-                f"{sum(checked.closed.values())} images {whose} belong to evaluation (tasks "
+                f"{many} to evaluation (tasks "
                 f"{name_some(checked.tasks)}), and a score on them would choose the weights: watch the run "
                 "by other cells."
             )

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from cytobench.errors import PretrainingError
+from cytobench.errors import PretrainingError, counted
 from cytobench.pretraining.ibot import IBOT
 from cytobench.pretraining.masked_vit import Crops
 from cytobench.pretraining.recipe import Recipe
@@ -75,8 +75,8 @@ def require(need: Need, room: float, images: int, *, processes: int) -> None:
     )
     each = f" on each of {processes} devices" if processes > 1 else ""
     raise PretrainingError(
-        f"A step over {images} images needs about {need.total(images) / 2**30:.1f} GiB{each}, and "
-        f"{room / 2**30:.1f} GiB are free: {what}."
+        f"A step over {counted(images, 'image needs', 'images needs')} about "
+        f"{need.total(images) / 2**30:.1f} GiB{each}, and {room / 2**30:.1f} GiB are free: {what}."
     )
 
 

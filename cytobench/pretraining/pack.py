@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cytobench import images
-from cytobench.errors import CytoBenchError, DataError, name_some
+from cytobench.errors import CytoBenchError, DataError, counted, name_some
 from cytobench.fingerprint import Seen, difference_hash, is_blank, pixel_digest, thumbnail
 from cytobench.pretraining.pool import Pool, PoolWriter, Source
 from cytobench.pretraining.recipe import Data
@@ -180,4 +180,4 @@ def _refuse_broken(listed: Listed, tally: _Tally) -> None:
 
 def _sentence(source: Source) -> str:
     lost = ", ".join(f"{n:,} {reason}" for reason, n in source.left_out.items())
-    return f"{source.name}: {source.images:,} pictures" + (f"; left out: {lost}" if lost else "")
+    return f"{source.name}: {counted(source.images, 'picture')}" + (f"; left out: {lost}" if lost else "")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from cytobench.errors import counted
 from cytobench.features.items import place_of
 from cytobench.pictures.licence import credits_of
 from cytobench.retrieval.searcher import Answer, Hit, Query, Searcher
@@ -45,7 +46,7 @@ def remarks(answer: Answer, k: int) -> list[str]:
         called = f" as {', '.join(twins[:3])}{' …' if len(twins) > 3 else ''}" if twins else ""
         said.append(f"the query itself is left out{called}")
     if len(answer.hits) < k:
-        said.append(f"only {len(answer.hits)} cells can be neighbours")
+        said.append(f"only {counted(len(answer.hits), 'cell')} can be neighbours")
     return said
 
 

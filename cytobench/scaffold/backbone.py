@@ -8,6 +8,7 @@ from typing import Any
 
 from cytobench.card_files import parse_card
 from cytobench.cards import BackboneCard
+from cytobench.encoders.open_clip_config import is_published
 from cytobench.encoders.uri import card_from_uri
 from cytobench.errors import UsageError, WeightsError
 from cytobench.scaffold.writing import Draft, fill, identifier, new_name, path_in_card
@@ -31,12 +32,14 @@ def draft_backbone(
     weights: Path | None = None,
     arch: str = "",
     function: bool = False,
+    home: Path | None = None,
 ) -> Draft:
     """Return a card `<out>/backbones/<name>.toml`, and with `function` a module beside it.
 
-    timm, open_clip: names as in `timm:NAME` and `open_clip:MODEL/PRETRAINED`; ibot, weights: local files, of
-    the architecture `arch`, which is read off plain vision transformers. Raises UsageError where it is not
-    said what the network is, CardError for unknown names, WeightsError for files that cannot be read.
+    timm, open_clip: names as in `timm:NAME`, `open_clip:MODEL/PRETRAINED` and `open_clip:hf-hub:OWNER/REPO`,
+    whose configuration is kept in `home`; ibot, weights: local files, of the architecture `arch`, which is
+    read off plain vision transformers. Raises UsageError where it is not said what the network is, CardError
+    for unknown names, WeightsError for files that cannot be read or had.
     """
     card = out / "backbones" / f"{name}.toml"
     new_name(name, "backbone", card)
@@ -50,8 +53,10 @@ def draft_backbone(
     if ibot or weights:
         keys, said = _of_file(ibot or weights or Path(), card, arch, "ibot" if ibot else "timm")
     else:
-        made = card_from_uri(f"timm:{timm}" if timm else f"open_clip:{open_clip}")
+        made = card_from_uri(f"timm:{timm}" if timm else f"open_clip:{open_clip}", home=home)
         keys = made.model_dump(mode="json")
+        if is_published(made):
+            keys.pop("arch_options")  # they stand in the file that arch names
         said = [f"preprocess, weights and dim are those of {made.name}", _FILL_IN]
     return Draft({card: _text(keys | {"name": name, "title": name}, said)}, tuple(said))
 

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 from PIL import Image
 
-from cytobench.errors import DataError, name_some
+from cytobench.errors import DataError, counted, name_some
 
 _LOOKED_AT = 200
 _FIELD = 768  # px; images this large without boxes hold many cells, or are tiles
@@ -82,5 +82,7 @@ def _sizes(images: Sequence[str]) -> np.ndarray:
         except (OSError, ValueError, Image.DecompressionBombError):
             bad.append(Path(path).name)
     if bad:
-        raise DataError(f"{len(bad)} images cannot be read: {name_some(bad)}; mend or remove them.")
+        raise DataError(
+            f"{counted(len(bad), 'image')} cannot be read: {name_some(bad)}; mend or remove them."
+        )
     return np.asarray(sizes, dtype=np.int64)

@@ -16,7 +16,7 @@ from cytobench.datasets import folder as class_folders
 from cytobench.datasets import is_inside, listen
 from cytobench.datasets import table as tables
 from cytobench.datasets.task import load_task
-from cytobench.errors import DataError, UsageError, name_some
+from cytobench.errors import DataError, UsageError, counted, name_some
 from cytobench.scaffold.columns import find_columns
 from cytobench.scaffold.sizes import cut_of
 from cytobench.scaffold.writing import Draft, fill, new_name, path_in_card
@@ -145,8 +145,8 @@ def _require_images(table: pl.DataFrame, path: Path) -> None:
     ]
     if lost:
         raise DataError(
-            f"{len(lost)} images that {path} names are not there: {name_some(lost)}; paths are relative "
-            "to the table."
+            f"{counted(len(lost), 'image')} that {path} names cannot be found: {name_some(lost)}; paths are "
+            "relative to the table."
         )
 
 

@@ -83,6 +83,10 @@ def test_square_brackets_in_a_users_own_words_are_shown_as_written(cytobench, ow
     ("arguments", "code", "words"),
     [
         (["show", "unii"], 2, "did you mean uni"),
+        (["show", "uni@north"], 2, "has none of that lab; import it with `cytobench bundle import FILE`"),
+        (["check", "uni@north"], 2, "`cytobench bundle show FILE` examines such a bundle"),
+        (["run", "-t", "synthetic-cell-type", "-b", "uni@north"], 2, "the backbone itself is 'uni'"),
+        (["list", "tasks", "--data", __file__], 2, "is a file; name the folder that holds the data sets"),
         (["run"], 2, "--backbone"),
         (["run", "-b", "morphologi", "-t", "cell-type-pbc"], 2, "did you mean 'morphology'"),
         (["run", "-b", "morphology", "-t", "no-such-thing-at-all"], 2, "cytobench list tasks"),

@@ -89,7 +89,7 @@ def test_once_mended_what_was_left_out_is_still_said(cells: Path) -> None:
     data = load_task(card(cells, classes=["benign", "Maligne"]), data_dirs=[], home=cells)
     said = " ".join(data.warnings)
     assert "5 files that macOS or Windows left behind were left out" in said
-    assert "4 rows of normal, rare, which the card's classes do not name, are left out" in said
+    assert "left out: 4 rows of normal, rare, which the card's classes do not name" in said
     assert set(data.table["label"]) == {"benign", "Maligne"}
 
 
@@ -132,6 +132,6 @@ def test_an_official_folder_says_what_was_renamed_is_missing_or_is_not_its_own(
         draw(tmp_path / name / "1.png")
     assert unexpected(tmp_path, ["basophil", "eosinophil", "monocyte", NFC]) == [
         "the folder Basophile should be called basophil: rename it back",
-        "1 of 4 folders are missing: monocyte",
+        "1 of 4 folders missing: monocyte",
         "folders that are not part of the download: thumbnails",
     ]

@@ -61,10 +61,10 @@ def test_all_faults_of_a_table_are_named_in_one_message(folder: Path) -> None:
     message = str(caught.value)
     for part in (
         f"{path}: ",
-        "1 rows have fewer values than the header's 6 (row 14): the file may break off",
-        "1 rows have more values than the header's 6 (row 12): a value with a ';' in it",
+        "1 row has fewer values than the header's 6 (row 14): the file may break off",
+        "1 row has more values than the header's 6 (row 12): a value with a ';' in it",
         "not UTF-8 text but perhaps Windows-1252 (read so, row 14: 'img/ü.png'): save it as 'CSV UTF-8'",
-        "1 rows name no image",
+        "1 row names no image",
         "3 image files do not exist: img/gone.png, img/C.PNG (there is c.png), img/ü.png",
         "1 image file is empty: img/zero.png",
         f"images outside {folder}: ../secret.png",
@@ -72,9 +72,9 @@ def test_all_faults_of_a_table_are_named_in_one_message(folder: Path) -> None:
         "row 9: the box is incomplete",
         "unknown split names dev",
         "2 groups lie in more than one split: p1, p3",
-        "1 rows are empty and were left out (row 7)",
-        "1 image files beside the named ones are in no row of the table and were left out: img/no label.png",
-        "1 rows have no label: img/c.png#1,2,0,0",
+        "1 row is empty and was left out (row 7)",
+        "left out: 1 image file beside the named ones and in no row of the table: img/no label.png",
+        "1 row has no label: img/c.png#1,2,0,0",
         "no row is labelled malign",
         "only one cell is labelled 'rare'",
         "2 rows have no who to group by",
@@ -89,7 +89,7 @@ def test_all_faults_of_a_table_are_named_in_one_message(folder: Path) -> None:
 def test_what_spreadsheets_save_is_read(folder: Path, encoding: str, first: str) -> None:
     content = f'{first}image;type;"two\r\nlines";x;y\r\nimg/a.png;" benign";"a ""b"";\r\nc";1,0;2\r\n;;;;\r\n'
     (folder / "t.csv").write_bytes(content.encode(encoding))
-    with pytest.warns(DataWarning, match=r"1 rows are empty"):
+    with pytest.warns(DataWarning, match=r"1 row is empty"):
         read = table.read(folder / "t.csv")
     assert read.select("sample", "type", "two\nlines").rows() == [
         ("img/a.png#1,2,0,0", "benign", 'a "b";\nc')
@@ -122,7 +122,7 @@ def test_names_in_other_bytes_find_their_files_and_give_the_same_samples(
         draw(tmp_path / system / name.removesuffix(".png") / name)
         path.write_text(f"image,label\n{NFC.removesuffix('.png')}/{NFC},a\n", encoding="utf-8")
         if system == "macos":
-            with pytest.warns(DataWarning, match="1 image names are spelt in other bytes"):
+            with pytest.warns(DataWarning, match="1 image name spelt in other bytes"):
                 read[system] = table.read(path)
         else:
             read[system] = table.read(path)
@@ -145,5 +145,5 @@ def test_a_parquet_table_is_held_to_the_same(folder: Path) -> None:
     )
     with pytest.raises(DataError) as caught:
         table.read(folder / "t.parquet")
-    assert "1 image files do not exist: img/gone.png" in str(caught.value)
+    assert "1 image file does not exist: img/gone.png" in str(caught.value)
     assert "row 3: x 'b' is not a number" in str(caught.value)

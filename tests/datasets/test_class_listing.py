@@ -68,10 +68,10 @@ def test_all_problems_are_told_at_once(tree: Path, draw: Draw) -> None:
     for part in (
         "the class folders EOS are missing (and Eosinophils are no classes: renamed?)",
         "the class folder LYT holds no image",
-        "1 downloads are unfinished: BLA/BLA_00003.jpg.aspera-ckpt",
+        "1 download unfinished: BLA/BLA_00003.jpg.aspera-ckpt",
         "BLA_00009.jpg leads nowhere",
-        "1 images lie in no class folder and were left out: loose.jpg",
-        "1 files are no images: BLA/notes.txt",
+        "left out: 1 image in no class folder: loose.jpg",
+        "1 file is no image: BLA/notes.txt",
     ):
         assert part in message
 
@@ -80,9 +80,7 @@ def test_what_is_only_left_out_is_told_in_one_warning(tree: Path, draw: Draw) ->
     draw(tree / "extra" / "x.jpg")
     draw(tree / "loose.jpg")
     (tree / "BLA" / "notes.txt").write_text("by me")
-    with pytest.warns(
-        DataWarning, match=r"extra are no class.*loose\.jpg.*no images: BLA/notes\.txt"
-    ) as said:
+    with pytest.warns(DataWarning, match=r"extra are no class.*loose\.jpg.*no image: BLA/notes\.txt") as said:
         images = sort_out(tree, CLASSES).checked(tree)
     assert len(said) == 1
     assert len(images) == 4
@@ -109,9 +107,9 @@ def test_names_that_contradict_their_folder_and_copies_are_named(tree: Path, dra
     draw(tree / "BLA" / "BLA_00002.jpg")
     images = sort_out(tree, CLASSES).images
     assert misnamed(images) == [
-        "1 images carry another class in their name than their folder's: LYT/BLA_00004.jpg"
+        "1 image carries another class in the name than that of the folder: LYT/BLA_00004.jpg"
     ]
-    assert repeated_names(images) == ["1 images are there twice: BLA/BLA_00002.jpg; keep one copy"]
+    assert repeated_names(images) == ["1 image is there twice: BLA/BLA_00002.jpg; keep one copy"]
 
 
 def test_the_folder_with_the_classes_is_found_below(tree: Path) -> None:

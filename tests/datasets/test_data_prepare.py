@@ -116,7 +116,7 @@ def test_leftovers_of_other_systems_and_links_are_left_out_and_told(tmp_path: Pa
     prepared = _prepare(tmp_path, archive)
     assert tree(prepared.root) == dict(PICTURES)
     assert "4 files that macOS or Windows left behind" in prepared.said[0]
-    assert prepared.said[1] == "1 links were left out: B/B_9.png"
+    assert prepared.said[1] == "left out: 1 link: B/B_9.png"
 
 
 @pytest.mark.parametrize(
@@ -314,4 +314,4 @@ def test_archives_too_deep_in_archives_are_named(tmp_path: Path) -> None:
         unpack.archives_in(source), source, tmp_path / "out", words_of(toy()), SilentReporter()
     )
     assert left.deep == ["inner0.zip"]
-    assert "1 archives lie too deep in others, still packed: inner0.zip" in left.told()
+    assert "1 archive too deep in others, still packed: inner0.zip" in left.told()

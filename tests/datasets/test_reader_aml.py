@@ -57,16 +57,16 @@ def test_annotations_that_contradict_the_folders_are_told_all_at_once(tmp_path: 
     with pytest.raises(DataError) as caught:
         aml_lmu.read(root)
     message = str(caught.value)
-    assert "1 lines of annotations.dat are not '<CODE>/<file> <label> <first> <second>': line 8" in message
-    assert "gives 1 images another label than their folder: EOS/EOS_0001.tiff (BAS)" in message
+    assert "1 line of annotations.dat not '<CODE>/<file> <label> <first> <second>': line 8" in message
+    assert "gives 1 image another label than the folder: EOS/EOS_0001.tiff (BAS)" in message
     assert "names 2 images that are not here: PMO/PMO_0001.tiff, MYO/MYO_0009.tiff" in message
-    assert "1 images are not in annotations.dat: KSC/KSC_0002.tiff" in message
+    assert "1 image is not in annotations.dat: KSC/KSC_0002.tiff" in message
 
 
 def test_images_without_a_line_are_told(tmp_path: Path, draw: Draw) -> None:
     root = plant_cells(tmp_path, draw)
     draw(root / "AML-Cytomorphology_LMU" / "PMO" / "PMO_0003.tiff")
-    with pytest.warns(DataWarning, match=r"1 images are not in annotations\.dat: PMO/PMO_0003\.tiff"):
+    with pytest.warns(DataWarning, match=r"1 image is not in annotations\.dat: PMO/PMO_0003\.tiff"):
         assert len(aml_lmu.read(root)) == 31
 
 
@@ -113,11 +113,11 @@ def test_patients_that_are_not_whole_are_told_all_at_once(tmp_path: Path, draw: 
     with pytest.raises(DataError) as caught:
         aml_hehr.read(root)
     message = str(caught.value)
-    assert "1 cells lie in no patient's folder: NPM1/image_0.tif" in message
-    assert "1 patients stand under two subtypes: ABGI (PML_RARA, control)" in message
-    assert "names 1 patients without images: ABDH" in message
+    assert "1 cell lies in no patient's folder: NPM1/image_0.tif" in message
+    assert "1 patient stands under two subtypes: ABGI (PML_RARA, control)" in message
+    assert "names 1 patient without images: ABDH" in message
     assert "fewer images than it counts: ABGH (1 of 2)" in message
-    assert "1 patients are not in metadata.csv: XYZ" in message
+    assert "1 patient is not in metadata.csv: XYZ" in message
 
 
 def test_a_table_with_another_separator_is_said(tmp_path: Path, draw: Draw) -> None:

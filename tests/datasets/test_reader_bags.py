@@ -42,7 +42,7 @@ def test_oral_tells_all_odd_slides_and_repeated_patches(tmp_path: Path, draw: Ca
     slide = root / "ds1_oldsmear" / "Healthy" / "slide04"
     draw(slide / "r01c05.png", like="same")
     draw(slide / "r01c06.png", like="same")
-    with pytest.warns(DataWarning, match="1 patches of ds1_oldsmear/slide04"):
+    with pytest.warns(DataWarning, match="1 patch of ds1_oldsmear/slide04"):
         assert len(oral_cytology.read(root)) == 25
     draw(root / "ds2_newsmear" / "Cancer" / "slide04" / "r0.png")
     draw(root / "ds2_newsmear" / "Cancer" / "unknown" / "r0.png")

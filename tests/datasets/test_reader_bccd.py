@@ -51,7 +51,7 @@ def test_boxes_become_rows_with_the_official_split(tmp_path: Path, draw: Callabl
 
 def test_boxes_without_area_are_left_out_and_told(tmp_path: Path, draw: Callable[..., Path]) -> None:
     root = plant(tmp_path, draw, FIELDS | {"BloodImage_00338": [("RBC", 7, 9, 7, 9), ("RBC", 1, 1, 2, 2)]})
-    with pytest.warns(DataWarning, match=r"1 BCCD boxes .* BloodImage_00338 \(RBC at 7,9\)"):
+    with pytest.warns(DataWarning, match=r"1 BCCD box .* BloodImage_00338 \(RBC at 7,9\)"):
         table = bccd.read(root)
     assert table.filter(table["field"] == "BloodImage_00338")["sample"].to_list() == [
         "BCCD/JPEGImages/BloodImage_00338.jpg#1"

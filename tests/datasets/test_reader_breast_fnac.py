@@ -64,7 +64,7 @@ def test_slides_without_patches_are_told_and_half_a_download_is_refused(tmp_path
     breast_tree(tmp_path, draw)
     with (tmp_path / "metadata" / "master_metadata.csv").open("a") as file:
         file.write("P9,80,80P,PAP,Centre A,Cancerous,C5\n")
-    with pytest.warns(DataWarning, match="1 slides of the metadata have no patch: 80P"):
+    with pytest.warns(DataWarning, match="1 slide of the metadata without a patch: 80P"):
         assert len(breast_fnac.read(tmp_path)) == 12
     (tmp_path / "metadata" / "master_metadata.csv").unlink()
     with pytest.raises(DataError, match=r"metadata/master_metadata\.csv is missing"):

@@ -52,7 +52,7 @@ def test_of_twice_annotated_fields_the_lowest_id_is_kept(tmp_path: Path, draw: C
 def test_fields_without_a_label_file_are_told(tmp_path: Path, draw: Callable[..., Path]) -> None:
     root = plant(tmp_path, draw, {1: "50 60 0"})
     draw(root / "Dataset" / "2.jpg")
-    with pytest.warns(DataWarning, match="1 Chula fields have no label file"):
+    with pytest.warns(DataWarning, match="1 Chula field without a label file"):
         chula_rbc12.read(root)
 
 

@@ -41,7 +41,7 @@ def test_cric_names_all_that_is_wrong_at_once(tmp_path: Path, draw: Draw) -> Non
     with pytest.raises(DataError) as told:
         cric.read(tmp_path)
     for part in (
-        "1 fields of classifications.csv are not there: 1e04572adb6ff9d025fb5.png", "unknown classes Unknown",
+        "1 field of classifications.csv not there: 1e04572adb6ff9d025fb5.png", "unknown classes Unknown",
         "lists these cells twice: 0", "outside their field: 900", "no whole numbers for the cells 902",
     ):  # fmt: skip
         assert part in str(told.value)

@@ -48,7 +48,7 @@ def test_hicervix_names_all_that_is_wrong_at_once(tmp_path: Path, draw: Draw) ->
     with pytest.raises(DataError) as told:
         hicervix.read(tmp_path)
     for part in (
-        "1 images of train.csv are not in train/: train-03.jpg", "val.csv is missing",
+        "1 image of train.csv not in train/: train-03.jpg", "val.csv is missing",
         "test.csv has the unknown classes TRICHO", "levels contradict the class", "listed twice: test-00.jpg",
     ):  # fmt: skip
         assert part in str(told.value)

@@ -62,20 +62,20 @@ def test_every_missing_or_renamed_class_is_named_at_once(tmp_path: Path, draw: D
         mll_bone_marrow.read(tmp_path)
     message = str(caught.value)
     assert "the class folders KSC, LYT are missing (and Lymphocytes are no classes: renamed?)" in message
-    assert "another class in their name than their folder's: ABE/ART_00007.jpg" in message
+    assert "another class in the name than that of the folder: ABE/ART_00007.jpg" in message
 
 
 def test_a_folder_with_fewer_cells_than_its_name_says_is_told(tmp_path: Path, draw: Draw) -> None:
     root = plant(tmp_path, draw)
     (root / "BM_cytomorphology_data" / "BLA" / "0002-0003" / "BLA_00003.jpg").unlink()
-    with pytest.warns(DataWarning, match=r"fewer cells than their name says: BLA/0002-0003 \(1 of 2\)"):
+    with pytest.warns(DataWarning, match=r"fewer cells than the name says: BLA/0002-0003 \(1 of 2\)"):
         mll_bone_marrow.read(root)
 
 
 def test_both_layouts_in_one_class_are_refused(tmp_path: Path, draw: Draw) -> None:
     root = plant(tmp_path, draw)
     draw(root / "BM_cytomorphology_data" / "BLA" / "BLA_00002.jpg")
-    with pytest.raises(DataError, match=r"1 images are there twice: BLA/BLA_00002\.jpg"):
+    with pytest.raises(DataError, match=r"1 image is there twice: BLA/BLA_00002\.jpg"):
         mll_bone_marrow.read(root)
 
 

@@ -119,7 +119,7 @@ def test_all_bad_cells_are_told_at_once_with_their_line(folder: Path) -> None:
         table.read(path)
     message = str(caught.value)
     for part in (
-        "1 rows name no image",
+        "1 row names no image",
         "row 4: x 'one' is not a number",
         "row 4: mpp 'half' is not a number",
         "row 5: the box is incomplete",
@@ -181,7 +181,7 @@ def test_lists_in_parquet_are_boxes_of_four_numbers_and_nothing_else(folder: Pat
         (b"image,label\n", "no rows"),
         (b"picture,label\nimg/c.png,a\n", "no column 'image' .*picture, label"),
         (b"image,label\nimg/\xe4.png,a\n", "not UTF-8"),
-        (b"image,label\nimg/c.png,a,b,c\n", "1 rows have more values than the header's 2 .row 2"),
+        (b"image,label\nimg/c.png,a,b,c\n", "1 row has more values than the header's 2 .row 2"),
         (b"image,label,label\nimg/c.png,a,b\n", "names the column label twice"),
     ],
 )

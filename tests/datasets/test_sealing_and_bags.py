@@ -109,9 +109,7 @@ def test_another_seed_cuts_otherwise() -> None:
 
 def test_bags_with_two_labels_or_groups_are_told_at_once() -> None:
     table = cells(2).with_columns(pl.lit("one").alias("bag"))
-    with pytest.raises(
-        DataError, match="1 bags have more than one label: one; 1 bags have more than one group"
-    ):
+    with pytest.raises(DataError, match="1 bag has more than one label: one; 1 bag has more than one group"):
         refuse_torn_bags(table, where=WHERE)
     with pytest.raises(DataError, match="rows have no bag: g000/0"):
         refuse_torn_bags(table.with_columns(pl.lit(None, dtype=pl.String).alias("bag")), where=WHERE)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 
+import open_clip
 import pytest
 import torch
 
 from cytobench.cards import BackboneCard
 from cytobench.encoders import conch, ibot, open_clip_model, timm_vit
+from cytobench.encoders.open_clip_config import is_published
 from cytobench.encoders.open_clip_model import TowerFeatures
 from cytobench.encoders.timm_vit import TimmFeatures
 from cytobench.registry import Registry
@@ -20,11 +22,15 @@ WANTED = (
     "dino-vits16", "dino-vitb16", "dinov2-vits14", "dinov2-vitb14", "dinobloom-s", "dinobloom-b",
     "clip-vitb16",
     "biomedclip", "imagenet-vits16", "random-vit-tiny",
-    "phikon", "phikon-v2", "plip", "pubmedclip", "conch", "unicas", "crown", "smart-ccs", "reddino-small",
+    "phikon", "phikon-v2", "plip", "pubmedclip", "quiltnet", "conch",
+    "unicas", "crown", "smart-ccs", "reddino-small",
     "reddino-base", "reddino-large", "virchow2", "h-optimus-0", "prov-gigapath", "gpfm",
 )  # fmt: skip
 UNPINNED = ("pubmedclip", "unicas", "crown", "reddino-small", "reddino-base", "reddino-large")
 """Cards of which no commit is known; they say so, and the first download's digest is kept."""
+
+ASSUMED = {"quiltnet": "ViT-B-32"}
+"""Cards whose architecture is read from the hub, and the network that they are said to be."""
 
 
 def test_the_promised_backbones_are_there() -> None:
@@ -58,9 +64,26 @@ def _features(card: BackboneCard) -> torch.nn.Module:
     if card.loader == "cytobench.encoders.conch:build":
         return conch.build(card, None)
     if card.loader == "open_clip":
-        return TowerFeatures(open_clip_model.create(card)[0], card.pooling)
+        return TowerFeatures(open_clip_model.create(_described(card))[0], card.pooling)
     create = ibot.create if card.loader == "ibot" else timm_vit.create
     return TimmFeatures(create(card), card.pooling)
+
+
+def _described(card: BackboneCard) -> BackboneCard:
+    """Describe a tower that only its publishers can: as open_clip describes the one that its title names."""
+    if not is_published(card):
+        return card
+    described = dict(open_clip.get_model_config(ASSUMED[card.name]))
+    described.pop("text_cfg")
+    return card.model_copy(update={"arch_options": {"quick_gelu": False, **described}})
+
+
+def test_a_published_architecture_is_pinned_to_the_commit_of_the_weights() -> None:
+    cards = [card for card in CARDS.values() if is_published(card)]
+    assert {card.name for card in cards} == set(ASSUMED)
+    for card in cards:
+        assert card.arch.rpartition(":")[0] == card.weights.rpartition(":")[0]
+        assert card.arch.endswith(":open_clip_config.json")
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -17,8 +17,7 @@ import pytest
 from cytobench.encoders.deposit import Deposit
 from cytobench.encoders.weights import ResolvedWeights, resolve
 from cytobench.errors import WeightsError
-from cytobench.transfer import stream
-from tests.encoders.local_hub import LocalHub, Repo, WebFile, serve
+from tests.encoders.local_hub import LocalHub, Repo, WebFile, serve_hugging_face
 
 CONTENT = bytes(reversed(range(256))) * 1024
 SHA = hashlib.sha256(CONTENT).hexdigest()
@@ -30,26 +29,7 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[LocalHub]:
     """A hub with one model at one commit, and a user who is not logged in."""
-    from huggingface_hub import constants
-
-    for name in (
-        "http_proxy",
-        "https_proxy",
-        "all_proxy",
-        "HTTP_PROXY",
-        "HTTPS_PROXY",
-        "ALL_PROXY",
-        "HF_TOKEN",
-    ):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.delenv("HUGGING_FACE_HUB_TOKEN", raising=False)
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
-    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(stream, "PAUSES", (0.0, 0.0))
-    with serve() as running:
-        monkeypatch.setenv("HF_ENDPOINT", running.url)
+    with serve_hugging_face(monkeypatch, tmp_path) as running:
         files = {"README.md": b"#", "config.json": b"{}", "pytorch_model.bin": CONTENT}
         running.repos["MahmoodLab/UNI"] = Repo({OLD: files}, {"main": OLD, "v1": OLD})
         yield running

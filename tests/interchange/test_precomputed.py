@@ -181,7 +181,7 @@ def test_other_coordinates_are_said_of_every_slide(own: Path, home: Path) -> Non
             file["coords"][0] = (7, 7)
     (own / "features_phikon" / f"{SLIDES[5]}.h5").unlink()
     reason = _reason(_run(own, home, "phikon-h5"))
-    assert "no features of 1 slides: case05.B" in reason
+    assert "no features of 1 slide: case05.B" in reason
     assert "slide case00.A has 5 tiles and lacks 1 of the task's places: 0,0" in reason
     assert "slide case01.B" in reason
     assert "the same coordinates" in reason
@@ -195,7 +195,7 @@ def test_mixed_widths_and_numbers_that_are_not_finite_are_said_at_once(own: Path
         del file["features"]
         file["features"] = narrow
     reason = _reason(_run(own, home, "uni-h5"))
-    assert "slide case01.B has 1 rows that are not finite" in reason
+    assert "slide case01.B has 1 row that is not finite" in reason
     assert "slide case04.A has features of width 5, not the card's 8" in reason
 
 
@@ -211,8 +211,8 @@ def test_slides_without_labels_and_labels_without_slides_are_said_at_once(own: P
         load_task(read_card(TaskCard, card), data_dirs=[], home=home)
     said = str(caught.value)
     assert "2 slides have features and no label: case00.A, case01.B" in said
-    assert "1 slides have a label and no features: case07.B.svs" in said
-    assert "1 slides have no rows, they would be empty bags: case03.B" in said
+    assert "1 slide has a label and no features: case07.B.svs" in said
+    assert "1 slide without rows, which would be an empty bag: case03.B" in said
     assert "holds embeddings, but no 'features'" in said
     assert "incomplete = true" in said
 

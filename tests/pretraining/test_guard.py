@@ -122,7 +122,7 @@ def test_images_that_cannot_be_read_stop_no_comparison(cells: Path, monkeypatch:
     guarded = examined(cells, own_task(cells, "scored", **SEALED), reporter=reporter)
     assert len(guarded.closed) == 19
     (warning,) = reporter.warned
-    assert "1 images of evaluation data cannot be read" in warning
+    assert "1 image of evaluation data cannot be read" in warning
     assert "cell-0005.png" in warning
     shutil.copy(cells / "cell-0000.png", cells / "locked.png")
     kept, lost = filtered(cells, guarded, cells)

@@ -86,7 +86,7 @@ def test_a_score_on_evaluated_cells_may_not_choose_the_weights(tmp_path: Path, d
         find_or_make_pool(tmp_path / "run", request(cells, labelled=(known(mine),)), here)
     new = draw_cells(tmp_path / "new", 2, seed=9)
     (new / "new.csv").write_text("image,label,patient\ncell-0000.png,a,patient1\ncell-0001.png,b,nobody\n")
-    with pytest.raises(UsageError, match="1 images of the table 'new' belong to evaluation"):
+    with pytest.raises(UsageError, match="1 image of the table 'new' belongs to evaluation"):
         find_or_make_pool(tmp_path / "run", request(cells, labelled=(new / "new.csv",)), here)
     alone = request(cells, labelled=("scored",))
     assert labelled_of(find_or_make_pool(tmp_path / "run", alone, here), alone, here)

@@ -15,7 +15,7 @@ from cytobench.datasets.verify.files import FolderFiles, leftovers, odd_names, u
 from cytobench.datasets.verify.labels import label_files, text_files
 from cytobench.datasets.verify.pictures import broken_images, byte_duplicates
 from cytobench.digests import FileDigests
-from cytobench.errors import CytoBenchError
+from cytobench.errors import CytoBenchError, counted
 from cytobench.findings import Finding
 from cytobench.progress import Reporter
 
@@ -63,7 +63,11 @@ def _read(info: DatasetInfo, root: Path) -> tuple[pl.DataFrame | None, list[Find
     files = table["image"].n_unique()
     groups = f" in {table['group'].n_unique():,} groups" if "group" in table.columns else ""
     return table, [
-        Finding("the reader reads it", "pass", f"{len(table):,} items from {files:,} image files{groups}."),
+        Finding(
+            "the reader reads it",
+            "pass",
+            f"{counted(len(table), 'item')} from {counted(files, 'image file')}{groups}.",
+        ),
         *(Finding("the reader remarks", "warn", f"{remark.rstrip('.')}.") for remark in said),
     ]
 

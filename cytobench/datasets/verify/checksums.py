@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cytobench.datasets.verify.files import FolderFiles
 from cytobench.digests import FileDigests
-from cytobench.errors import DataError, name_some
+from cytobench.errors import DataError, counted, name_some
 from cytobench.findings import Finding
 from cytobench.progress import Reporter
 
@@ -55,7 +55,7 @@ def _told(
     extra: list[Path],
 ) -> Finding:
     names = name_some(path.name for path in lists)
-    unlisted = f"; {len(extra):,} files are not in it" if extra else ""
+    unlisted = f"; {counted(len(extra), 'file is', 'files are')} not in it" if extra else ""
     if not missing and not changed:
         cases = tuple(f"not listed: {found.named(path)}" for path in extra)
         says = f"All {listed:,} files are as in {names}{unlisted}."

@@ -9,6 +9,7 @@ import polars as pl
 
 from cytobench.datasets.info import DatasetInfo
 from cytobench.datasets.verify.files import FolderFiles
+from cytobench.errors import counted
 from cytobench.findings import Finding
 
 _QUESTION = "items as published"
@@ -22,7 +23,11 @@ def class_counts(info: DatasetInfo, table: pl.DataFrame) -> Finding:
     `table`: the reader's rows. More than published points to copies or augmented versions: a failure.
     """
     if not info.items:
-        return Finding(_QUESTION, "skip", f"No published counts are known; {len(table):,} items are here.")
+        return Finding(
+            _QUESTION,
+            "skip",
+            f"No published counts are known; {counted(len(table), 'item is', 'items are')} here.",
+        )
     if not info.counts:
         return _told(info, {}, len(table))
     column = table[info.counted].drop_nulls()
@@ -48,7 +53,7 @@ def class_folders(info: DatasetInfo, found: FolderFiles) -> list[Finding]:
         Finding(
             "class folders",
             "fail" if renamed else "warn",
-            f"{len(missing)} of {len(info.counts)} class folders are missing: {'; '.join(cases)}.",
+            f"{len(missing)} of {len(info.counts)} class folders missing: {'; '.join(cases)}.",
             "Give the folders their official names, or unpack the download again.",
             tuple(cases),
         )
@@ -61,7 +66,10 @@ def _told(info: DatasetInfo, found: dict[str, int], here: int) -> Finding:
     cases = tuple(f"{name}: {n:,} of {of:,}" for name, (n, of) in pairs.items() if n != of)
     over = [name for name, (n, of) in pairs.items() if n > of * _OVER]
     if unknown:
-        says = f"{len(unknown)} classes are not in the published set: {', '.join(sorted(unknown))}."
+        says = (
+            f"{counted(len(unknown), 'class is', 'classes are')} not in the published set: "
+            f"{', '.join(sorted(unknown))}."
+        )
         return Finding(_QUESTION, "fail", says, "Rename them as published, or move them away.", cases)
     if over or here > info.items * _OVER:
         says = f"{here:,} items where {info.items:,} were published{_named(over)}."

@@ -13,6 +13,7 @@ import polars as pl
 
 from cytobench.datasets.info import DatasetInfo
 from cytobench.datasets.listing import IMAGE_SUFFIXES, UNFINISHED, is_system
+from cytobench.errors import counted
 from cytobench.findings import Finding
 
 _UNFINISHED = (*UNFINISHED, ".unpacking", ".tmp")
@@ -71,11 +72,6 @@ def walk(root: Path) -> FolderFiles:
     )
 
 
-def counted(n: int, noun: str) -> str:
-    """Return a number with its noun, in the plural where it is not one."""
-    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
-
-
 def is_expected(relative: str, name: str, patterns: Sequence[str]) -> bool:
     """Tell whether a file matches one of a data set's patterns of files that the reader leaves alone."""
     return any(fnmatch(relative, pattern) or fnmatch(name, pattern) for pattern in patterns)
@@ -88,7 +84,7 @@ def unread_images(info: DatasetInfo, found: FolderFiles, table: pl.DataFrame) ->
     expected = [path for path in unread if is_expected(found.named(path), path.name, info.unread)]
     rightly = set(expected)
     rest = [path for path in unread if path not in rightly]
-    left = f" ({len(expected):,} masks or the like are rightly left alone)" if expected else ""
+    left = f" (rightly left alone: {counted(len(expected), 'mask')} or the like)" if expected else ""
     question = "images nobody reads"
     if not rest:
         return Finding(question, "pass", f"Every image is read{left}.")
@@ -98,7 +94,7 @@ def unread_images(info: DatasetInfo, found: FolderFiles, table: pl.DataFrame) ->
     return Finding(
         question,
         "warn",
-        f"{len(rest):,} of {len(found.images):,} images are not read: {named}{more}{left}.",
+        f"{len(rest):,} of {len(found.images):,} images not read: {named}{more}{left}.",
         "Unlabelled, left out by the reader, or in a folder that is not part of the set.",
         tuple(found.named(path) for path in rest),
     )
@@ -114,7 +110,8 @@ def odd_names(found: FolderFiles) -> list[Finding]:
         Finding(
             "names",
             "warn",
-            f"{len(odd):,} names have letters outside ASCII, which archives and other systems may change.",
+            f"{counted(len(odd), 'name has', 'names have')} letters outside ASCII, which archives and other "
+            "systems may change.",
             "Nothing to do here; rename them before you share the folder.",
             odd,
         )

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from cytobench.datasets.info import DatasetInfo
 from cytobench.datasets.listing import IMAGE_SUFFIXES
-from cytobench.datasets.verify.files import FolderFiles, counted, is_expected
+from cytobench.datasets.verify.files import FolderFiles, is_expected
+from cytobench.errors import counted
 from cytobench.findings import Finding
 
 _TABLES = (".csv", ".tsv", ".dat")
@@ -83,7 +84,7 @@ def _from_tables(found: FolderFiles, images: Sequence[Path]) -> list[Finding]:
     unnamed = tuple(found.named(path) for path in images if not named & ends_of[path])
     if unnamed:
         files = ", ".join(found.named(path) for path, _ in tables)
-        says = f"{len(unnamed):,} of {len(images):,} images are named in no table ({files})."
+        says = f"Named in no table ({files}): {len(unnamed):,} of {len(images):,} images."
         findings.append(Finding("images without a row", "warn", says, "", unnamed))
     return findings
 
@@ -100,7 +101,7 @@ def _told(where: str, table: _Table, lost: tuple[str, ...]) -> Finding:
     if not lost:
         says = f"All {len(table.names):,} images that {where}{how} names are here."
         return Finding("rows without an image", "pass", says)
-    says = f"{len(lost):,} of the {len(table.names):,} images that {where}{how} names are not here."
+    says = f"Not here: {len(lost):,} of the {len(table.names):,} images that {where}{how} names."
     cure = "Unpack the whole download; of a subset this is to be expected."
     return Finding("rows without an image", "warn", says, cure, lost)
 
@@ -131,14 +132,18 @@ def _sidecars_told(
 ) -> list[Finding]:
     told = []
     if orphans:
-        says = f"{len(orphans):,} label files ({where}) have no image of their name."
+        says = f"{counted(len(orphans), 'label file')} ({where}) without an image of that name."
         told.append(Finding("labels without an image", "fail", says, "", tuple(map(found.named, orphans))))
     if bare:
-        says = f"{len(bare):,} images have no label file in {where}."
+        says = f"{counted(len(bare), 'image has', 'images have')} no label file in {where}."
         told.append(Finding("images without a label", "warn", says, "", tuple(map(found.named, bare))))
     if not told:
         told.append(
-            Finding("labels and images", "pass", f"{paired:,} label files ({where}), each with its image.")
+            Finding(
+                "labels and images",
+                "pass",
+                f"{counted(paired, 'label file')} ({where}), each with its image.",
+            )
         )
     return told
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import polars as pl
 
 from cytobench import images
-from cytobench.datasets.verify.files import FolderFiles, counted
+from cytobench.datasets.verify.files import FolderFiles
 from cytobench.digests import FileDigests
-from cytobench.errors import DataError
+from cytobench.errors import DataError, counted
 from cytobench.findings import Finding
 from cytobench.progress import Reporter
 
@@ -40,7 +40,7 @@ def broken_images(paths: Sequence[Path], root: Path, reporter: Reporter) -> list
             Finding(
                 "empty image files",
                 "fail",
-                f"{len(empty):,} images have no byte.",
+                f"{counted(len(empty), 'image has', 'images have')} no byte.",
                 "Unpack or download them again.",
                 tuple(empty),
             )

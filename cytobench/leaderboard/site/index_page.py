@@ -7,6 +7,7 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
+from cytobench.errors import counted
 from cytobench.evaluation.metrics import title_of
 from cytobench.leaderboard import render
 from cytobench.leaderboard.rows import Row, tidy
@@ -114,7 +115,10 @@ def _drawings(board: Board) -> dict[str, Drawing | None]:
 def _lead(board: Board) -> str:
     scored = len(board.with_score)
     silent = len(board.backbones) - scored
-    text = f"{scored} backbones with a score on {len(board.tasks)} tasks, {len(board.columns)} columns."
+    text = (
+        f"{counted(scored, 'backbone')} with a score on {counted(len(board.tasks), 'task')}, "
+        f"{counted(len(board.columns), 'column')}."
+    )
     if silent:
         text += f" {silent} more did not run; the reasons stand below and on their pages."
     return text
@@ -125,7 +129,7 @@ def _main_words(board: Board) -> str:
     tasks: dict[str, int] = {}
     for key in board.main.values():
         tasks[probe_of(key)] = tasks.get(probe_of(key), 0) + 1
-    return ", ".join(f"{probe} ({count} tasks)" for probe, count in tasks.items())
+    return ", ".join(f"{probe} ({counted(count, 'task')})" for probe, count in tasks.items())
 
 
 def _ranked_tasks(board: Board) -> str:

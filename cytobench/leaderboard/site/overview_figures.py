@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from cytobench.errors import counted
 from cytobench.evaluation.metrics import title_of
 from cytobench.leaderboard.figures import draw_critical_difference
 from cytobench.leaderboard.rows import Row
@@ -43,8 +44,8 @@ def standings_figure(standings: Sequence[Standing]) -> Drawing:
     figure.tight_layout()
     first = [one.backbone for one in standings if one.tied]
     words = (
-        f"Mean ranks of {len(standings)} backbones, best first. {standings[0].backbone} leads with "
-        f"{standings[0].rank:.1f}. May be first: {', '.join(first)}."
+        f"Mean ranks of {counted(len(standings), 'backbone')}, best first. {standings[0].backbone} leads "
+        f"with {standings[0].rank:.1f}. May be first: {', '.join(first)}."
     )
     return finish(figure, "standings", "Overall standings", words, standings_table(standings))
 
@@ -86,8 +87,8 @@ def heat_map(board: Board, kind: str) -> Drawing | None:
     figure.tight_layout()
     title = "Scores by backbone and task" if kind == "score" else "Skill above the best null model"
     words = (
-        f"{title}: {len(names)} backbones in rows, {len(tasks)} tasks in columns; the numbers stand in the "
-        "table behind the figure. A star: may be first in its column."
+        f"{title}: {counted(len(names), 'backbone')} in rows, {counted(len(tasks), 'task')} in columns; the "
+        "numbers stand in the table behind the figure. A star: may be first in its column."
     )
     return finish(figure, f"heat-map-{kind}", title, words, _heat_table(names, tasks, values))
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from cytobench.errors import counted
 from cytobench.evaluation.metrics import title_of
 from cytobench.leaderboard.rows import Row
 from cytobench.leaderboard.site.board import Board, probe_of
@@ -46,8 +47,8 @@ def profile_figure(board: Board, backbone: str) -> Drawing | None:
     figure.legend(handles=marks, loc="lower center", ncols=3, frameon=False)
     figure.tight_layout(rect=(0, 0.3 / figure.get_figheight(), 1, 1))
     words = (
-        f"Scores of {backbone} on {len(mine)} tasks with 95 % intervals, beside the best null model and the "
-        "best other backbone."
+        f"Scores of {backbone} on {counted(len(mine), 'task')} with 95 % intervals, beside the best null "
+        "model and the best other backbone."
     )
     texts, numbers = ("task", "probe", "metric"), ("value", "low", "high", "best_null", "best_other")
     schema = {**dict.fromkeys(texts, pl.String()), **dict.fromkeys(numbers, pl.Float64())}

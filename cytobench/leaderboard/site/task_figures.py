@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from cytobench.errors import counted
 from cytobench.evaluation.metrics import title_of
 from cytobench.evaluation.results import RunResult
 from cytobench.leaderboard.looks import looks
@@ -51,8 +52,8 @@ def scores_figure(rows: Sequence[Row], order: Sequence[str], task: str) -> Drawi
     figure.tight_layout(rect=(0, 0.3 / figure.get_figheight(), 1, 1))
     best = max(shown, key=lambda row: row.value or 0.0)
     words = (
-        f"Scores of {len(order)} backbones under {', '.join(probes)}. The highest is {best.backbone} with "
-        f"{100 * (best.value or 0):.1f} under {probe_of(best.column)}."
+        f"Scores of {counted(len(order), 'backbone')} under {', '.join(probes)}. The highest is "
+        f"{best.backbone} with {100 * (best.value or 0):.1f} under {probe_of(best.column)}."
     )
     return finish(figure, f"{file_stem('task', task)}-scores", "Scores with intervals", words, _scores(shown))
 
@@ -170,8 +171,8 @@ def reliability_figure(runs: Sequence[RunResult], task: str) -> Drawing | None:
     figure.legend(loc="center right", frameon=False, fontsize=7)
     figure.tight_layout(rect=(0, 0, 0.72, 1))
     words = (
-        f"Reliability of {len(shown)} backbones: below the diagonal they are surer than they are right. "
-        f"Points stand for {_FEWEST} predictions or more."
+        f"Reliability of {counted(len(shown), 'backbone')}: below the diagonal they are surer than they are "
+        f"right. Points stand for {_FEWEST} predictions or more."
     )
     return finish(
         figure, f"{file_stem('task', task)}-reliability", "Reliability", words, _reliability_table(shown)
