@@ -104,7 +104,7 @@ def run(
         str | None,
         typer.Option(
             metavar="1,2,4,8,16",
-            help="Also few-shot curves: linear, kNN and prototypes after so many cells of each class.",
+            help="Also few-shot curves: linear, kNN, prototypes and plugins' probes after so many cells of each class.",
             show_default=False,
         ),
     ] = None,
