@@ -101,6 +101,35 @@ def test_its_task_is_run_with_its_backbone_and_probe_and_ranked(python: Python) 
     assert "shrunken:fit_and_predict" in by_function.stdout
 
 
+@pytest.mark.slow
+def test_its_probe_is_compared_stressed_shown_and_sent_as_any_other(python: Python, tmp_path: Path) -> None:
+    def cytobench(*arguments: str) -> str:
+        ran = python("-m", "cytobench", *arguments)
+        assert ran.returncode == 0, ran.stdout + ran.stderr
+        assert "Traceback" not in ran.stdout + ran.stderr
+        return ran.stdout + ran.stderr
+
+    names = ["-t", "example-lobes", "-b", "example-ripples", "-b", "colour-statistics", "-b", "majority"]
+    ran = cytobench("run", *names, "--device", "cpu", "--stress", "--shots", "1,4", "--shot-seeds", "2")
+    stressed, few = ran.split("under stress")[1].split("few labelled cells")
+    assert "shrunken-centroids" in stressed
+    assert "shrunken-centroids" in few
+    assert "…" not in stressed.splitlines()[2]  # no heading is cut short
+    compared = cytobench("compare", "example-ripples", "colour-statistics", "--task", "example-lobes")
+    assert "shrunken-centroids tuned" in compared
+    cytobench("leaderboard", "example", "--site", str(tmp_path / "site"))
+    page = (tmp_path / "site" / "task-example-lobes.html").read_text()
+    assert "Under stress, shrunken-centroids" in page
+    assert "cells of each class" in page
+    assert (tmp_path / "site" / "backbone-example-ripples.html").is_file()
+    cytobench("bundle", "export", "example", "--lab", "north", "--out", str(tmp_path / "north.zip"))
+    elsewhere = ("--home", str(tmp_path / "elsewhere"))
+    cytobench("bundle", "import", str(tmp_path / "north.zip"), *elsewhere)
+    merged = cytobench("leaderboard", "example", *elsewhere)
+    assert "example-ripples@north" in merged
+    assert "shrunken-centroids tuned" in merged
+
+
 def test_its_own_tests_pass(python: Python) -> None:
     ran = python("-m", "pytest", "-q", "-p", "no:cacheprovider", str(EXAMPLE / "tests"), "-c", os.devnull)
     assert ran.returncode == 0, ran.stdout

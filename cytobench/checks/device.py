@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cytobench.checks.packages import import_problem
+from cytobench.checks.packages import import_problem, nvidia_here
 from cytobench.findings import Finding
 
 if TYPE_CHECKING:
     import torch
 
 _SIDE = 256
-_NVIDIA = (Path("/dev/nvidia0"), Path("/proc/driver/nvidia/version"))
 
 
 def torch_and_devices() -> list[Finding]:
@@ -31,25 +30,45 @@ def torch_and_devices() -> list[Finding]:
     return [_build(), *_devices(), _threads()]
 
 
+@dataclass(frozen=True)
+class TorchFacts:
+    """What torch says of itself: `cuda`, `rocm`: versions it is built for, None for none of them.
+
+    `usable`: it can compute on a GPU of CUDA or ROCm; `nvidia`: the machine has an NVIDIA GPU, whatever
+    torch says.
+    """
+
+    version: str
+    cuda: str | None
+    rocm: str | None
+    usable: bool
+    nvidia: bool
+
+
 def _build() -> Finding:
     import torch
 
-    built = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "built for processors"
-    if torch.version.hip:
-        built = f"built for ROCm {torch.version.hip}"
-    said = f"{torch.__version__}, {built}"
-    plugged = any(path.exists() for path in _NVIDIA)
-    if plugged and not torch.cuda.is_available():
+    versions = torch.__version__, torch.version.cuda, torch.version.hip
+    return judge_torch(TorchFacts(*versions, usable=torch.cuda.is_available(), nvidia=nvidia_here()))
+
+
+def judge_torch(facts: TorchFacts) -> Finding:
+    """Say whether this torch fits this machine's GPU."""
+    built = f"built for CUDA {facts.cuda}" if facts.cuda else "built for processors"
+    if facts.rocm:
+        built = f"built for ROCm {facts.rocm}"
+    said = f"{facts.version}, {built}"
+    if facts.nvidia and not facts.usable:
         cure = (
             "Install a torch that is built for CUDA (pytorch.org)."
-            if torch.version.cuda is None
-            else f"Update the NVIDIA driver to one that knows CUDA {torch.version.cuda}, or install an older "
-            "torch; in a container, hand the GPU in."
+            if facts.cuda is None
+            else f"Update the NVIDIA driver to one that knows CUDA {facts.cuda}, or install an older torch; "
+            "in a container, hand the GPU in."
         )
         return Finding(
             "torch", "warn", f"{said}; this machine has an NVIDIA GPU that torch cannot use.", cure
         )
-    unused = torch.version.cuda is not None and not torch.cuda.is_available()
+    unused = facts.cuda is not None and not facts.usable
     return Finding("torch", "pass", f"{said}{', and no GPU is here: the processor computes' * unused}.")
 
 
@@ -102,7 +121,11 @@ def _threads() -> Finding:
     import torch
 
     here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    used, asked = torch.get_num_threads(), os.environ.get("OMP_NUM_THREADS", "")
+    return judge_threads(torch.get_num_threads(), here, os.environ.get("OMP_NUM_THREADS", ""))
+
+
+def judge_threads(used: int, here: int, asked: str) -> Finding:
+    """Compare torch's threads with the cores here; `asked`: OMP_NUM_THREADS, "" where it is not set."""
     said = f"torch computes with {used} of {here} cores" + (f" (OMP_NUM_THREADS={asked})" if asked else "")
     if used > here:
         return Finding(

@@ -12,6 +12,7 @@ from cytobench.checks.packages import import_problem
 from cytobench.findings import Finding
 
 if TYPE_CHECKING:
+    from cytobench.cards import BackboneCard
     from cytobench.registry import Registry
 
 
@@ -97,11 +98,15 @@ def _tasks(registry: Registry, data_dirs: Sequence[Path]) -> Finding:
 def _token(registry: Registry, home: Path) -> Finding:
     """Tell whether a token is at hand, never which, and which backbones need one."""
     gated = [card for card in registry.backbones.values() if card.gated]
-    waiting = [card for card in gated if not _fetched(card.weights, home)]
+    return judge_token([card for card in gated if not _fetched(card.weights, home)], here=_has_token())
+
+
+def judge_token(waiting: Sequence[BackboneCard], *, here: bool) -> Finding:
+    """Judge whether gated backbones whose weights are not fetched yet have the token (`here`) they need."""
     names = ", ".join(card.name for card in waiting)
     if not waiting:
         return Finding("token", "pass", "No backbone waits for one.")
-    if _has_token():
+    if here:
         return Finding(
             "token",
             "pass",

@@ -35,7 +35,11 @@ _SHARES = (
 
 def memory() -> Finding:
     """Compare free memory with what a run needs; a container's limit counts where it is lower."""
-    total, free = _memory()
+    return judge_memory(*_memory())
+
+
+def judge_memory(total: float, free: float) -> Finding:
+    """Judge bytes of memory; a total of 0 means that nobody says."""
     if not total:
         return Finding("memory", "skip", "This system does not say how much memory it has.")
     said = f"{free / 1e9:.1f} of {total / 1e9:.1f} GB free"
@@ -53,16 +57,18 @@ def disk(home: Path) -> list[Finding]:
     """Look at the disk under `home`: room, writing, renaming, and whether it is a network share."""
     place = next(folder for folder in (home, *home.parents) if folder.exists())
     there = f"{home}" if home.exists() else f"{home} (not there yet)"
-    free = shutil.disk_usage(place).free
+    return [judge_room(shutil.disk_usage(place).free, there), _writable(place, home)]
+
+
+def judge_room(free: float, there: str) -> Finding:
+    """Judge the free bytes of the disk at a place, named `there`."""
     said = f"{free / 1e9:.1f} GB free at {there}"
     cure = "Free some space, or choose another place with --home or CYTOBENCH_HOME."
     if free < _SCARCE:
-        room = Finding("disk", "fail", f"{said}.", cure)
-    elif free < _LITTLE:
-        room = Finding("disk", "warn", f"{said}: features and weights of large models may not fit.", cure)
-    else:
-        room = Finding("disk", "pass", f"{said}.")
-    return [room, _writable(place, home)]
+        return Finding("disk", "fail", f"{said}.", cure)
+    if free < _LITTLE:
+        return Finding("disk", "warn", f"{said}: features and weights of large models may not fit.", cure)
+    return Finding("disk", "pass", f"{said}.")
 
 
 def _writable(place: Path, home: Path) -> Finding:

@@ -6,7 +6,7 @@ import importlib
 import platform
 import sys
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence, Set
 from importlib import metadata
 from pathlib import Path
 
@@ -29,6 +29,13 @@ _IMPORTED = {
 }
 """Modules that are imported for a trial, and the packages that bring them."""
 _NEED_TORCH = ("torchvision", "timm", "open_clip")
+_FAISS = ("faiss-cpu", "faiss-gpu")
+_NVIDIA = (Path("/dev/nvidia0"), Path("/proc/driver/nvidia/version"))
+
+
+def nvidia_here() -> bool:
+    """Say whether the system shows an NVIDIA GPU, whatever torch and faiss say."""
+    return any(path.exists() for path in _NVIDIA)
 
 
 def python() -> Finding:
@@ -66,24 +73,30 @@ def tested_versions() -> Finding:
     if not tested:
         return Finding(question, "skip", "There is no constraints.txt beside the cards.")
     direct = {_canonical(_name_of(line)) for line, _ in _required()}
-    others: list[str] = []
-    here = 0
-    for name, version in tested.items():
-        found = _version(name)
-        if found is None:
-            continue
-        here += 1
-        if found.partition("+")[0] != version and name in direct:
-            others.append(f"{name} {found} (tested with {version})")
+    here = {name: found for name in tested if (found := _version(name)) is not None}
+    return judge_versions(tested, here, direct)
+
+
+def judge_versions(tested: Mapping[str, str], here: Mapping[str, str], direct: Set[str]) -> Finding:
+    """Compare versions, by package; `direct`: what CytoBench itself asks for, the only ones that are named.
+
+    A local part such as `+cu128` does not count.
+    """
+    question = "tested versions"
+    others = tuple(
+        f"{name} {found} (tested with {tested[name]})"
+        for name, found in here.items()
+        if name in direct and found.partition("+")[0] != tested[name].partition("+")[0]
+    )
     if others:
         return Finding(
             question,
             "warn",
             f"{len(others)} packages have another version than CytoBench was tested with.",
             "Only if something fails: pip install -c constraints.txt . (the file is beside the cards).",
-            tuple(others),
+            others,
         )
-    return Finding(question, "pass", f"As in constraints.txt, as far as installed ({here} packages).")
+    return Finding(question, "pass", f"As in constraints.txt, as far as installed ({len(here)} packages).")
 
 
 def imports(*, torch_works: bool) -> Finding:
@@ -129,14 +142,30 @@ def faiss() -> Finding:
     expected = np.argsort(-(vectors[:20] @ vectors.T), axis=1)[:, :3]
     if not np.array_equal(found, expected):
         return Finding("faiss", "fail", "A search gave wrong neighbours.", "pip install faiss-cpu")
-    both = [name for name in ("faiss-cpu", "faiss-gpu") if _version(name)]
-    count = getattr(library, "get_num_gpus", int)()
-    where = f"{count} GPU{'s' if count > 1 else ''} seen" if count else "on the processor"
-    said = f"{library.__version__}: a search of 20 among 200 is right; {where}"
-    if len(both) > 1:
-        return Finding(
-            "faiss", "warn", f"{said}; faiss-cpu and faiss-gpu are both installed.", "Uninstall one of them."
+    installed = tuple(name for name in _FAISS if _version(name))
+    gpus = getattr(library, "get_num_gpus", int)()
+    return judge_faiss(library.__version__, installed, gpus, nvidia=nvidia_here())
+
+
+def judge_faiss(version: str, installed: Sequence[str], gpus: int, *, nvidia: bool) -> Finding:
+    """Judge a faiss that searches rightly.
+
+    `installed`: which of its packages are here; `gpus`: how many it sees; `nvidia`: the machine has one.
+    """
+    where = f"{gpus} GPU{'s' if gpus > 1 else ''} seen" if gpus else "on the processor"
+    said = f"{version}: a search of 20 among 200 is right; {where}"
+    if len(installed) > 1:
+        names = " and ".join(installed)
+        return Finding("faiss", "warn", f"{said}; {names} are both installed.", "Uninstall one of them.")
+    if nvidia and not gpus:
+        cure = (
+            "Update the NVIDIA driver, or in a container hand the GPU in."
+            if any("gpu" in name for name in installed)
+            else "Only for collections of millions, on Linux x86-64: pip uninstall faiss-cpu, then pip "
+            "install faiss-gpu."
         )
+        said = f"{said}; this machine has an NVIDIA GPU that faiss cannot use"
+        return Finding("faiss", "warn", f"{said}. Searches are right, and slower than they could be.", cure)
     return Finding("faiss", "pass", f"{said}.")
 
 

@@ -11,6 +11,7 @@ from cytobench.errors import UsageError
 
 if TYPE_CHECKING:
     import polars as pl
+    from rich.table import Table
 
     from cytobench.cli.console import ConsoleReporter
     from cytobench.evaluation.run import RunOutcome, RunRequest
@@ -147,20 +148,31 @@ _TITLES = {
 
 
 def _print(name: str, table: pl.DataFrame, columns: Callable[[pl.DataFrame], pl.DataFrame]) -> None:
-    from rich import box
-    from rich.table import Table
-
     from cytobench.cli.console import output
 
     shown = columns(table)
     for task in shown["task"].unique(maintain_order=True):
         mine = shown.filter(shown["task"] == task)
-        heads = mine["column"].unique(maintain_order=True).to_list()
-        screen = Table(box=box.SIMPLE_HEAD, title=f"{task}  {_TITLES[name]}", title_justify="left")
-        for head in ("backbone", "probe", *heads):
-            named = head in ("backbone", "probe")
-            screen.add_column(head, justify="left" if named else "right", no_wrap=named)
-        for (backbone, probe), rows in mine.group_by("backbone", "probe", maintain_order=True):
-            by_head = dict(zip(rows["column"], rows["text"], strict=True))
-            screen.add_row(str(backbone), str(probe), *(by_head.get(head) or "-" for head in heads))
-        output().print(screen)
+        title = f"{task}  {_TITLES[name]}"
+        # All changes side by side are wider than a screen: a table for each kind.
+        kinds = mine["kind"].unique(maintain_order=True).to_list() if name == "stress" else []
+        changed = [kind for kind in kinds if kind != "none"]
+        parts = [mine.filter(mine["kind"].is_in(["none", kind])) for kind in changed] or [mine]
+        for place, part in enumerate(parts):
+            output().print(_screen(part, "" if place else title))
+
+
+def _screen(table: pl.DataFrame, title: str) -> Table:
+    """Return a table of the screen: a row a backbone and probe, a column for each value of `column`."""
+    from rich import box
+    from rich.table import Table
+
+    heads = table["column"].unique(maintain_order=True).to_list()
+    screen = Table(box=box.SIMPLE_HEAD, title=title or None, title_justify="left")
+    for head in ("backbone", "probe", *heads):
+        named = head in ("backbone", "probe")
+        screen.add_column(head, justify="left" if named else "right", no_wrap=named)
+    for (backbone, probe), rows in table.group_by("backbone", "probe", maintain_order=True):
+        by_head = dict(zip(rows["column"], rows["text"], strict=True))
+        screen.add_row(str(backbone), str(probe), *(by_head.get(head) or "-" for head in heads))
+    return screen

@@ -104,7 +104,8 @@ def run(
         str | None,
         typer.Option(
             metavar="1,2,4,8,16",
-            help="Also few-shot curves: linear, kNN and prototypes after so many cells of each class.",
+            help="Also few-shot curves: linear, kNN, prototypes and the plugins' probes that were run, "
+            "after so many cells of each class.",
             show_default=False,
         ),
     ] = None,

@@ -5,13 +5,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import polars as pl
 
 from cytobench.digests import FileDigests
+from cytobench.evaluation.custom import Custom
 from cytobench.evaluation.extraction import Extraction
-from cytobench.evaluation.few_shot import few_shot_curves
-from cytobench.evaluation.plan import BackbonePlan, Problem, RunRequest, attempt, plan_backbone, plan_task
+from cytobench.evaluation.few_shot import few_shot_curve_of, few_shot_curves
+from cytobench.evaluation.plan import (
+    BackbonePlan,
+    Problem,
+    RunRequest,
+    TaskPlan,
+    attempt,
+    plan_backbone,
+    plan_task,
+    recipe_for,
+)
+from cytobench.evaluation.recipes import Table
 from cytobench.evaluation.results import RunResult
 from cytobench.evaluation.stress import Kit, Tables, stress_task
 from cytobench.perturb import GRID, Perturbation
@@ -67,7 +79,13 @@ def extras(
             continue
         kit = Kit(request, task, extraction, digests, reporter)
         if shots and card.unit == "cell":
-            shot_tables += _shots(kit, backbones, shots, shot_seeds, tables.problems)
+            shot_tables += _shots(kit, backbones, mine, shots, shot_seeds, tables.problems)
+        elif shots:
+            tables.problems.append(
+                f"{card.name}: no few-shot curves, which count cells: its unit is the bag."
+            )
+        if stress and card.precomputed:
+            tables.problems.append(f"{card.name}: its features came ready-made, so no image can be changed.")
         if stress:
             changes = () if card.precomputed else perturbations  # there are no images to change
             stress_task(kit, backbones, _tuned_where_possible(mine), changes, tables)
@@ -85,44 +103,59 @@ def _tuned_where_possible(results: Sequence[RunResult]) -> list[RunResult]:
 
 
 def _shots(
-    kit: Kit, backbones: Sequence[BackbonePlan], shots: Sequence[int], seeds: int, problems: list[str]
+    kit: Kit,
+    backbones: Sequence[BackbonePlan],
+    results: Sequence[RunResult],
+    shots: Sequence[int],
+    seeds: int,
+    problems: list[str],
 ) -> list[pl.DataFrame]:
+    """Return the few-shot curves of one task: of our probes, and of plugins' probes that have results."""
     made, task = [], kit.task
     with kit.reporter.task(f"few-shot curves, {task.card.name}", len(backbones)) as step:
         for backbone in backbones:
             step.advance(0, backbone.card.name)
+            probes = {one.probe: None for one in results if one.backbone == backbone.card.name}
             features = attempt(partial(kit.extraction.load, task, backbone))
             step.advance(1)
             if isinstance(features, Problem | Bags):
                 problems.append(f"{backbone.card.name} on {task.card.name}: no few-shot curve.")
                 continue
-            curve = attempt(
-                partial(
-                    few_shot_curves,
-                    features,
-                    task.examples,
-                    task.folds,
-                    shots=shots,
-                    seeds=seeds,
-                    metric=task.card.metric,
-                    key=kit.key,
-                    standardise=backbone.card.standardise,
-                )
-            )
-            if isinstance(curve, Problem):
-                problems.append(f"{backbone.card.name} on {task.card.name}: {curve.reason}")
-                continue
-            made.append(
-                curve.select(
-                    pl.lit(task.card.name).alias("task"),
-                    pl.lit(backbone.card.name).alias("backbone"),
-                    "probe",
-                    "shots",
-                    "seed",
-                    pl.lit(task.card.metric).alias("metric"),
-                    "value",
-                    pl.lit(int((task.folds.fold >= 0).sum())).alias("n"),
-                    pl.lit(task.manifest_digest).alias("subset"),
-                )
-            )
+            for probe in (None, *probes):
+                curve = attempt(partial(_curve, kit, backbone, features, probe, shots, seeds))
+                if isinstance(curve, Problem):
+                    where = f"{backbone.card.name} on {task.card.name}{f' ({probe})' if probe else ''}"
+                    problems.append(f"{where}: no few-shot curve: {curve.reason}")
+                elif curve is not None:
+                    made.append(_told(curve, task, backbone.card.name))
     return made
+
+
+def _curve(
+    kit: Kit, backbone: BackbonePlan, features: Table, probe: str | None, shots: Sequence[int], seeds: int
+) -> pl.DataFrame | None:
+    """Return the curve of a plugin's probe (None: it is none), and without a name those of our own."""
+    task = kit.task
+    how: dict[str, Any] = {"shots": shots, "seeds": seeds, "metric": task.card.metric, "key": kit.key}
+    if probe is None:
+        scaled = backbone.card.standardise
+        return few_shot_curves(features, task.examples, task.folds, **how, standardise=scaled)
+    recipe = recipe_for(probe, task.card, backbone.card, kit.request.custom, device=kit.request.device)
+    if not isinstance(recipe, Custom):
+        return None
+    curve = few_shot_curve_of(recipe, features, task.examples, task.folds, **how)
+    return curve.with_columns(pl.lit(probe).alias("probe"))
+
+
+def _told(curve: pl.DataFrame, task: TaskPlan, backbone: str) -> pl.DataFrame:
+    return curve.select(
+        pl.lit(task.card.name).alias("task"),
+        pl.lit(backbone).alias("backbone"),
+        "probe",
+        "shots",
+        "seed",
+        pl.lit(task.card.metric).alias("metric"),
+        "value",
+        pl.lit(int((task.folds.fold >= 0).sum())).alias("n"),
+        pl.lit(task.manifest_digest).alias("subset"),
+    )

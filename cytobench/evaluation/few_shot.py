@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import polars as pl
 
 from cytobench.errors import UsageError
+from cytobench.evaluation.custom import Custom
 from cytobench.evaluation.examples import Examples, Ints
 from cytobench.evaluation.folds import Folds, generator
 from cytobench.evaluation.metrics import Predictions, score
-from cytobench.evaluation.recipes import Floats, Table
+from cytobench.evaluation.recipes import Floats, Table, Training
 
 PROBES = ("prototype", "knn", "linear")
+
+Draws = Sequence[Ints]
+"""Training rows of each seed, in one outer fold and with one number of shots."""
+_Fits = Callable[[str, int, Draws, Ints], Sequence[Floats]]
+"""Fold's name, number of shots, rows drawn and rows tested; returns float64 [seeds, m, K] of each probe."""
 
 
 def few_shot_curves(
@@ -52,27 +59,73 @@ def few_shot_curves(
     Raises:
         UsageError: a number of shots or of seeds below 1.
     """
+    fits = partial(_predict, features, examples, standardise)
+    return _curves(examples, folds, PROBES, fits, shots=shots, seeds=seeds, metric=metric, key=key)
+
+
+def few_shot_curve_of(
+    recipe: Custom,
+    features: Table,
+    examples: Examples,
+    folds: Folds,
+    *,
+    shots: Sequence[int],
+    seeds: int,
+    metric: str,
+    key: tuple[Any, ...],
+) -> pl.DataFrame:
+    """Return the same curve of a plugin's probe, untuned, fitted on the draws of `few_shot_curves`.
+
+    Raises ProbeError when the function fails on so few cells, UsageError as `few_shot_curves`.
+    """
+
+    def fits(fold: str, count: int, chosen: Draws, test: Ints) -> Sequence[Floats]:
+        held, groups = features[test], examples.group_codes[test]
+        made = []
+        for seed, rows in enumerate(chosen):
+            named = (*key, fold, "shots", count, seed)
+            labels, codes = examples.labels[rows], examples.group_codes[rows]
+            training = Training(features[rows], labels, codes, len(examples.classes), named)
+            made.append(recipe.predict(training, recipe.default(training), held, groups).probabilities)
+        return [np.stack(made)]
+
+    name = (recipe.name,)
+    return _curves(examples, folds, name, fits, shots=shots, seeds=seeds, metric=metric, key=key)
+
+
+def _curves(
+    examples: Examples,
+    folds: Folds,
+    probes: Sequence[str],
+    fits: _Fits,
+    *,
+    shots: Sequence[int],
+    seeds: int,
+    metric: str,
+    key: tuple[Any, ...],
+) -> pl.DataFrame:
+    """Draw, fit and score; returns probe, shots, seed, value, probes in the order given."""
     if not shots or min(shots) < 1 or seeds < 1:
         raise UsageError("Few-shot curves need numbers of shots and seeds of at least 1.")
     rows = np.flatnonzero(folds.fold >= 0)
     records = []
     for count in sorted(set(shots)):
-        predicted = np.full((len(PROBES), seeds, len(examples), len(examples.classes)), np.nan)
+        predicted = np.full((len(probes), seeds, len(examples), len(examples.classes)), np.nan)
         for k, name in enumerate(folds.names):
             train, test = folds.train(k), folds.test(k)
             chosen = [
                 np.concatenate(_draw(examples, train, count, generator("shots", *key, name, seed)))
                 for seed in range(seeds)
             ]
-            for probe, made in enumerate(_predict(features, examples, chosen, test, count, standardise)):
+            for probe, made in enumerate(fits(name, count, chosen, test)):
                 predicted[probe][:, test] = made
         records += [
             (probe, count, seed, _value(metric, examples, folds, rows, predicted[p, seed]))
-            for p, probe in enumerate(PROBES)
+            for p, probe in enumerate(probes)
             for seed in range(seeds)
         ]
     table = pl.DataFrame(records, schema=["probe", "shots", "seed", "value"], orient="row")
-    order = {name: place for place, name in enumerate(PROBES)}
+    order = {name: place for place, name in enumerate(probes)}
     return table.sort(pl.col("probe").replace_strict(order), "shots", "seed")
 
 
@@ -94,10 +147,11 @@ def _draw(examples: Examples, train: Ints, most: int, rng: np.random.Generator) 
 def _predict(
     features: Table,
     examples: Examples,
-    chosen: Sequence[Ints],
-    test: Ints,
-    count: int,
     standardise: bool,
+    fold: str,
+    count: int,
+    chosen: Draws,
+    test: Ints,
 ) -> tuple[Floats, Floats, Floats]:
     """Return the probabilities of each of PROBES for all seeds, float64 [seeds, m, K]."""
     from cytobench.probes.knn import knn_probabilities

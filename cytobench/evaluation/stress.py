@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 
 from cytobench.digests import FileDigests
+from cytobench.evaluation.custom import Custom
 from cytobench.evaluation.dilution import dilution_curve, telling_instances
 from cytobench.evaluation.evaluate import training_of
 from cytobench.evaluation.examples import Ints, examples_of
@@ -126,7 +127,7 @@ def _one_run(
         here = np.flatnonzero(np.isin(part, task.folds.test(k)))
         if len(here):
             codes = task.examples.group_codes[part[here]]
-            made = model.predict(_joined([one[here] for one in seen]), np.tile(codes, len(plans)))
+            made = model.predict_each([one[here] for one in seen], codes)
             predicted[:, here] = made.probabilities.reshape(len(plans), len(here), -1)
             if metric in made.scores:
                 by_class = made.scores[metric].reshape(len(plans), len(here), -1)
@@ -176,6 +177,15 @@ class _Model:
             self.features, self.kit.task.examples, self.kit.task.folds, self.fold, self.kit.key
         )
         return self.recipe.predict(training, self.params, test, groups)
+
+    def predict_each(self, parts: Sequence[Features], groups: Ints) -> Prediction:
+        """Return the prediction of several versions of the same rows, one version after the other.
+
+        A plugin's probe is handed one version at a time: what it makes of a row may depend on the others.
+        """
+        if not isinstance(self.recipe, Custom):
+            return self.predict(_joined(parts), np.tile(groups, len(parts)))
+        return Prediction(np.concatenate([self.predict(one, groups).probabilities for one in parts]))
 
 
 def _joined(parts: Sequence[Features]) -> Features:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -65,7 +66,7 @@ def cost_figure(
     axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
     for axis, (label, cost) in zip(axes, panels, strict=True):
         _panel(axis, [point for point in points if point.backbone in cost], cost, label)
-    axes[0].set_ylabel(what)
+    axes[0].set_ylabel(fill(what, 36))
     if lower_is_better:
         axes[0].invert_yaxis()
     shown = [domain for domain in _DOMAINS if any(point.domain == domain for point in points)]
