@@ -6,16 +6,16 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cytobench.audit.fields import Fields, field_issues, how_alike, read_fields
+from cytobench.audit.fields import Fields, field_issues, read_fields
 from cytobench.audit.issue import KINDS, Audit, Issue, Member, Need
 from cytobench.audit.pool import POOL_ROWS, PoolSubject, kinship, open_pool, pool_member, require_pool
 from cytobench.audit.quality import cut_off, member_of, odd_colours, quality_issues
 from cytobench.audit.seen import Seen
 from cytobench.cards import BackboneCard, TaskCard
-from cytobench.checks.copies import find_copies, find_copies_between
+from cytobench.checks.copies import Sight, find_copies, find_copies_between
 from cytobench.checks.imprints import Imprints
 from cytobench.checks.reading import Reading, read_task
-from cytobench.checks.subject import Subject, described
+from cytobench.checks.subject import Subject, described, sight_of
 from cytobench.checks.told import confounds
 from cytobench.digests import FileDigests
 from cytobench.errors import DataError
@@ -80,11 +80,12 @@ def audit(
     if not len(subject):
         raise DataError(f"No image of the task {card.name} can be decoded: download or copy its files again.")
     fields, broken_fields = read_fields(subject, home=home, digests=digests, reporter=reporter)
+    sight = sight_of(subject, digests)
     at_border, remark = cut_off(subject)
     issues = [
         *_broken_data(read),
         *_unreadable(broken | broken_fields),
-        *_copies(subject, imprints, reporter),
+        *_copies(subject, imprints, sight, reporter),
         *field_issues(subject, fields, reporter, cells_too=bool((subject.items.boxes[:, 2] < 0).all())),
         *quality_issues(subject, imprints),
         *at_border,
@@ -97,7 +98,7 @@ def audit(
         for name in request.pools
     )
     for number, pool in enumerate(pools):
-        issues += _pool_copies(subject, imprints, pool, number, reporter)
+        issues += _pool_copies(subject, imprints, sight, pool, number, reporter)
         remarks += [line for line in [kinship(pool, card.dataset_name)] if line]
     found, said = _by_backbones(request, subject, pools, issues, digests, reporter)
     issues += found if request.backbones else odd_colours(subject, imprints)
@@ -172,14 +173,14 @@ def _unreadable(broken: dict[str, str]) -> list[Issue]:
     ]
 
 
-def _copies(subject: Subject, imprints: Imprints, reporter: Reporter) -> list[Issue]:
-    pairs = find_copies(imprints, reporter)
+def _copies(subject: Subject, imprints: Imprints, sight: Sight, reporter: Reporter) -> list[Issue]:
+    pairs = find_copies(imprints, reporter, sight=sight)
     leaks = subject.leaks(pairs.left, pairs.right)
     found = []
     for at in range(len(pairs)):
         left, right = int(pairs.left[at]), int(pairs.right[at])
         members = (member_of(subject, left), member_of(subject, right))
-        says, score = how_alike(pairs, at), -float(pairs.difference[at])
+        says, score = pairs.related(at), -float(pairs.difference[at])
         kind = "copies-across-folds" if leaks[at] else "copies-within-fold"
         found.append(Issue(KINDS[kind], members, says, score))
         if subject.labels[left] != subject.labels[right]:
@@ -196,14 +197,14 @@ def _copies(subject: Subject, imprints: Imprints, reporter: Reporter) -> list[Is
 
 
 def _pool_copies(
-    subject: Subject, imprints: Imprints, pool: PoolSubject, number: int, reporter: Reporter
+    subject: Subject, imprints: Imprints, sight: Sight, pool: PoolSubject, number: int, reporter: Reporter
 ) -> list[Issue]:
-    pairs = find_copies_between(imprints, pool.imprints, reporter)
+    pairs = find_copies_between(imprints, pool.imprints, reporter, sights=(sight, pool.sight))
     return [
         Issue(
             KINDS["pool-copies"],
             (member_of(subject, int(pairs.left[at])), pool_member(pool, number, int(pairs.right[at]))),
-            how_alike(pairs, at),
+            pairs.related(at),
             -float(pairs.difference[at]),
         )
         for at in range(len(pairs))

@@ -1,0 +1,145 @@
+"""One place in two pictures, a little apart: a cell cut out twice, two fields that overlap.
+
+Three steps, each for what the one before has left: the magnitudes of the thumbnails' spectra, which a shift
+hardly changes; the thumbnails laid over each other; the pictures themselves, at 64 px, laid over each other.
+Chosen on the cells of PBC and Chula RBC-12 (`python benchmarks/copies.py`, which also says what was found on
+BCCD, malaria, and oral cells, on which nothing was chosen).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from cytobench.checks.near import Pairs, near_pairs, unit_rows
+from cytobench.checks.registration import Registered, fading, registered
+from cytobench.images import RGB
+from cytobench.progress import Reporter
+
+Floats = npt.NDArray[np.float32]
+Ints = npt.NDArray[np.int64]
+Reader = Callable[[Sequence[int]], Sequence[RGB]]
+
+SPECTRUM, THUMBNAIL, PICTURE = 0.6, 0.75, 0.92
+_SIDE = 64  # px
+_PER_ROW = 3  # pairs that may be laid over each other, for each picture
+_ASKED, _BLOCK, _AT_ONCE = 1000, 250, 4096
+
+
+def spectra(thumbnails: npt.NDArray[np.uint8]) -> Floats:
+    """Return the roots of the magnitudes of thumbnails' spectra, float32 [n, 432] of uint8 [n, 768]."""
+    found = np.empty((len(thumbnails), 16 * 9 * 3), np.float32)
+    faded = fading(16)
+    for start in range(0, len(thumbnails), _AT_ONCE):
+        some = as_pictures(thumbnails[start : start + _AT_ONCE])
+        some -= (some * faded).sum(axis=(1, 2), keepdims=True) / faded.sum()
+        magnitude = np.abs(np.fft.fft2(some * faded, axes=(1, 2))[:, :, :9])
+        found[start : start + len(some)] = np.sqrt(magnitude).reshape(len(some), -1)
+    return found
+
+
+def as_pictures(thumbnails: npt.NDArray[np.uint8]) -> Floats:
+    """Return thumbnails as float32 [n, 16, 16, 3]."""
+    return thumbnails.reshape(-1, 16, 16, 3).astype(np.float32)
+
+
+def overlapping_thumbnails(
+    mine: npt.NDArray[np.uint8],
+    others: npt.NDArray[np.uint8] | None,
+    keep: Callable[[Ints, Ints], npt.NDArray[np.bool_]],
+    reporter: Reporter,
+) -> Pairs:
+    """Return the pairs whose thumbnails show one place: within `mine`, or with `others`.
+
+    keep: which pairs are asked about at all. Where more than three pairs a picture are alike by their
+    spectra, as in very large sets of one kind of cell, only those most alike are laid over each other.
+    """
+    one = spectra(mine)
+    two = None if others is None else spectra(others)
+    centre = one.mean(axis=0)
+    unit, other = unit_rows(one - centre), None if two is None else unit_rows(two - centre)
+    least = _least(unit, other, reporter)
+    pairs = near_pairs(unit, other, least=least, reporter=reporter, label="looking for shifted copies")
+    pairs = pairs.where(keep(pairs.left, pairs.right))
+    theirs = mine if others is None else others
+    fits = np.zeros(len(pairs), bool)
+    for at in range(0, len(pairs), _AT_ONCE):
+        left, right = pairs.left[at : at + _AT_ONCE], pairs.right[at : at + _AT_ONCE]
+        laid = registered(as_pictures(mine[left]), as_pictures(theirs[right]))
+        fits[at : at + _AT_ONCE] = laid.cosine >= THUMBNAIL
+    return pairs.where(fits)
+
+
+def overlapping(
+    pairs: Pairs, first: Reader, second: Reader | None, reporter: Reporter
+) -> tuple[Pairs, Registered]:
+    """Return the pairs whose pictures show one place, and how they fit at 64 px.
+
+    first: gives the pictures of rows of `left`; second: of `right` (None: the same set).
+    """
+    rows = [pairs.left, pairs.right]
+    if second is None:
+        small = _small(np.concatenate(rows), first, reporter)
+        stacks = (small, small)
+    else:
+        stacks = (_small(rows[0], first, reporter), _small(rows[1], second, reporter))
+    shift, cosine, rms = [], [], []
+    for at in range(0, len(pairs), _BLOCK):
+        both = [
+            np.stack([stack[row] for row in side[at : at + _BLOCK].tolist()]).astype(np.float32)
+            for stack, side in zip(stacks, rows, strict=True)
+        ]
+        laid = registered(both[0], both[1])
+        shift.append(laid.shift)
+        cosine.append(laid.cosine)
+        rms.append(laid.rms)
+    if not shift:
+        nothing = np.empty(0, np.float32)
+        return pairs, Registered(np.empty((0, 2), np.int64), nothing, nothing)
+    laid = Registered(np.concatenate(shift), np.concatenate(cosine), np.concatenate(rms))
+    fits = laid.cosine >= PICTURE
+    return pairs.where(fits), Registered(laid.shift[fits], laid.cosine[fits], laid.rms[fits])
+
+
+def as_share(shift: Ints) -> Floats:
+    """Return shifts in px at 64 px as shares of the side."""
+    return (shift / _SIDE).astype(np.float32)
+
+
+def _least(unit: Floats, others: Floats | None, reporter: Reporter) -> float:
+    """Return the cosine of spectra above which there are no more pairs than may be laid over each other."""
+    rows = np.random.default_rng(0).permutation(len(unit))[:_ASKED]
+    theirs = unit if others is None else others
+    above = []
+    for start in range(0, len(rows), _BLOCK):
+        mine = rows[start : start + _BLOCK]
+        cosine = unit[mine] @ theirs.T
+        if others is None:
+            cosine[np.arange(len(mine)), mine] = -1.0
+        above.append(cosine[cosine >= SPECTRUM])
+    alike = np.concatenate(above) if above else np.empty(0, np.float32)
+    most = _PER_ROW * len(rows) * (2 if others is None else 1)  # within a set a pair is met from both ends
+    if len(alike) <= most:
+        return SPECTRUM
+    least = float(np.partition(alike, len(alike) - most)[len(alike) - most])
+    reporter.say(
+        f"Shifted copies are looked for among the pictures most alike (spectra from {least:.2f} on, not "
+        f"{SPECTRUM}): these pictures are very much alike."
+    )
+    return least
+
+
+def _small(rows: Ints, read: Reader, reporter: Reporter) -> dict[int, npt.NDArray[np.uint8]]:
+    found: dict[int, npt.NDArray[np.uint8]] = {}
+    wanted = np.unique(rows).tolist()
+    with reporter.task("laying pictures over each other", len(wanted)) as step:
+        for at in range(0, len(wanted), _SIDE):
+            some = wanted[at : at + _SIDE]
+            for row, picture in zip(some, read(some), strict=True):
+                size = (_SIDE, _SIDE)
+                found[row] = np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BILINEAR))
+            step.advance(len(some))
+    return found
