@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy.ndimage import gaussian_filter
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
@@ -55,10 +56,33 @@ def registered(first: Floats, second: Floats) -> Registered:
     return Registered(shift, cosine, rms)
 
 
+def fine_likeness(first: Floats, second: Floats, shift: Ints) -> Floats:
+    """Return how alike the fine structure of each pair is where they overlap, float32 [m]: a cosine.
+
+    Fine: the mean of the channels between blurs of 0.7 and 4 px. Different cells of one kind agree in their
+    outline and colours, copies in their chromatin and in the dirt beside them too.
+    """
+    fine = [_fine(some.mean(axis=3)) for some in (first, second)]
+    found = np.empty(len(first), np.float32)
+    side = first.shape[1]
+    for (down, right), rows in _by_shift(shift):
+        one = _level(fine[0][rows][:, _part(down, side), _part(right, side), None])
+        other = _level(fine[1][rows][:, _part(-down, side), _part(-right, side), None])
+        lengths = np.sqrt(np.square(one).sum(axis=(1, 2, 3)) * np.square(other).sum(axis=(1, 2, 3)))
+        found[rows] = (one * other).sum(axis=(1, 2, 3)) / np.maximum(lengths, 1e-6)
+    return found
+
+
 def fading(side: int) -> Floats:
     """Return weights that fall to nearly 0 at the border, the root of Hann's window, float32 [s, s, 1]."""
     hann = np.hanning(side + 2)[1:-1]
     return np.sqrt(np.outer(hann, hann))[..., None].astype(np.float32)
+
+
+def _fine(grey: Floats) -> Floats:
+    sharp, soft = (gaussian_filter(grey, (0, width, width), mode="nearest") for width in (0.7, 4.0))
+    fine: Floats = sharp - soft
+    return fine
 
 
 def _level(pictures: Floats) -> Floats:

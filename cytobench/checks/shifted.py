@@ -15,7 +15,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from cytobench.checks.near import Pairs, near_pairs, unit_rows
-from cytobench.checks.registration import Registered, fading, registered
+from cytobench.checks.registration import Registered, fading, fine_likeness, registered
 from cytobench.images import RGB
 from cytobench.progress import Reporter
 
@@ -23,9 +23,9 @@ Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 Reader = Callable[[Sequence[int]], Sequence[RGB]]
 
-SPECTRUM, THUMBNAIL, PICTURE = 0.6, 0.75, 0.92
+SPECTRUM, THUMBNAIL, PICTURE, FINE = 0.6, 0.75, 0.85, 0.92
 _SIDE = 64  # px
-_PER_ROW = 3  # pairs that may be laid over each other, for each picture
+_MOST = 200_000  # pairs of thumbnails that may be laid over each other
 _ASKED, _BLOCK, _AT_ONCE = 1000, 250, 4096
 
 
@@ -54,8 +54,8 @@ def overlapping_thumbnails(
 ) -> Pairs:
     """Return the pairs whose thumbnails show one place: within `mine`, or with `others`.
 
-    keep: which pairs are asked about at all. Where more than three pairs a picture are alike by their
-    spectra, as in very large sets of one kind of cell, only those most alike are laid over each other.
+    keep: which pairs are asked about at all. Where more than 200,000 pairs are alike by their spectra,
+    as in very large sets of one kind of cell, only those most alike are laid over each other.
     """
     one = spectra(mine)
     two = None if others is None else spectra(others)
@@ -86,7 +86,7 @@ def overlapping(
         stacks = (small, small)
     else:
         stacks = (_small(rows[0], first, reporter), _small(rows[1], second, reporter))
-    shift, cosine, rms = [], [], []
+    shift, cosine, rms, fine = [], [], [], []
     for at in range(0, len(pairs), _BLOCK):
         both = [
             np.stack([stack[row] for row in side[at : at + _BLOCK].tolist()]).astype(np.float32)
@@ -96,11 +96,12 @@ def overlapping(
         shift.append(laid.shift)
         cosine.append(laid.cosine)
         rms.append(laid.rms)
+        fine.append(fine_likeness(both[0], both[1], laid.shift))
     if not shift:
         nothing = np.empty(0, np.float32)
         return pairs, Registered(np.empty((0, 2), np.int64), nothing, nothing)
     laid = Registered(np.concatenate(shift), np.concatenate(cosine), np.concatenate(rms))
-    fits = laid.cosine >= PICTURE
+    fits = (laid.cosine >= PICTURE) & (np.concatenate(fine) >= FINE)
     return pairs.where(fits), Registered(laid.shift[fits], laid.cosine[fits], laid.rms[fits])
 
 
@@ -121,7 +122,8 @@ def _least(unit: Floats, others: Floats | None, reporter: Reporter) -> float:
             cosine[np.arange(len(mine)), mine] = -1.0
         above.append(cosine[cosine >= SPECTRUM])
     alike = np.concatenate(above) if above else np.empty(0, np.float32)
-    most = _PER_ROW * len(rows) * (2 if others is None else 1)  # within a set a pair is met from both ends
+    met = 2 if others is None else 1  # within a set a pair is met from both ends
+    most = max(1, met * _MOST * len(rows) // max(1, len(unit)))
     if len(alike) <= most:
         return SPECTRUM
     least = float(np.partition(alike, len(alike) - most)[len(alike) - most])
