@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from cytobench.checks.near import Pairs, near_pairs, unit_rows
+from cytobench.checks.near import Pairs, unit_rows
 from cytobench.checks.registration import Registered, fading, fine_likeness, registered
 from cytobench.images import RGB
 from cytobench.progress import Reporter
@@ -23,10 +23,11 @@ Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 Reader = Callable[[Sequence[int]], Sequence[RGB]]
 
-SPECTRUM, THUMBNAIL, PICTURE, FINE = 0.6, 0.75, 0.85, 0.92
+SPECTRUM, THUMBNAIL, PICTURE, FINE = 0.65, 0.75, 0.85, 0.92
 _SIDE = 64  # px
-_MOST = 200_000  # pairs of thumbnails that may be laid over each other
-_ASKED, _BLOCK, _AT_ONCE = 1000, 250, 4096
+_MOST, _CLOSEST = 100_000, 5_000  # pairs of thumbnails, and of pictures, that may be laid over each other
+_ASKED, _BLOCK, _AT_ONCE, _TILE = 1000, 250, 4096, 2048
+_AXES, _SAMPLE = 64, 20_000
 
 
 def spectra(thumbnails: npt.NDArray[np.uint8]) -> Floats:
@@ -54,23 +55,20 @@ def overlapping_thumbnails(
 ) -> Pairs:
     """Return the pairs whose thumbnails show one place: within `mine`, or with `others`.
 
-    keep: which pairs are asked about at all. Where more than 200,000 pairs are alike by their spectra,
+    keep: which pairs are asked about at all. Where more than 100,000 pairs are alike by their spectra,
     as in very large sets of one kind of cell, only those most alike are laid over each other.
     """
-    one = spectra(mine)
-    two = None if others is None else spectra(others)
-    centre = one.mean(axis=0)
-    unit, other = unit_rows(one - centre), None if two is None else unit_rows(two - centre)
+    unit, other = _condensed(spectra(mine), None if others is None else spectra(others))
     least = _least(unit, other, reporter)
-    pairs = near_pairs(unit, other, least=least, reporter=reporter, label="looking for shifted copies")
+    pairs = _alike(unit, other, least, reporter)
     pairs = pairs.where(keep(pairs.left, pairs.right))
     theirs = mine if others is None else others
-    fits = np.zeros(len(pairs), bool)
+    fit = np.zeros(len(pairs), np.float32)
     for at in range(0, len(pairs), _AT_ONCE):
         left, right = pairs.left[at : at + _AT_ONCE], pairs.right[at : at + _AT_ONCE]
         laid = registered(as_pictures(mine[left]), as_pictures(theirs[right]))
-        fits[at : at + _AT_ONCE] = laid.cosine >= THUMBNAIL
-    return pairs.where(fits)
+        fit[at : at + _AT_ONCE] = laid.cosine
+    return pairs.where(_closest(fit, reporter))
 
 
 def overlapping(
@@ -108,6 +106,45 @@ def overlapping(
 def as_share(shift: Ints) -> Floats:
     """Return shifts in px at 64 px as shares of the side."""
     return (shift / _SIDE).astype(np.float32)
+
+
+def _condensed(mine: Floats, others: Floats | None) -> tuple[Floats, Floats | None]:
+    """Return both on the 64 principal axes of `mine`, as unit rows: all products are soon computed then."""
+    centre = mine.mean(axis=0)
+    some = mine[:: len(mine) // _SAMPLE + 1] - centre
+    turned = np.linalg.eigh((some.T @ some).astype(np.float64))[1]
+    axes = np.ascontiguousarray(turned[:, ::-1][:, :_AXES], np.float32)
+    return unit_rows((mine - centre) @ axes), None if others is None else unit_rows((others - centre) @ axes)
+
+
+def _alike(unit: Floats, others: Floats | None, least: float, reporter: Reporter) -> Pairs:
+    """Return the pairs from a cosine on that is too low for `near_pairs` to pass most of them by."""
+    theirs = unit if others is None else others
+    left, right, cosine = [], [], []
+    with reporter.task("looking for shifted copies", len(unit)) as step:
+        for start in range(0, len(unit), _TILE):
+            mine = unit[start : start + _TILE]
+            for at in range(start if others is None else 0, len(theirs), _TILE):
+                products = mine @ theirs[at : at + _TILE].T
+                i, j = np.nonzero(products >= least)
+                if others is None and at == start:
+                    i, j = i[j > i], j[j > i]
+                left.append(i + start)
+                right.append(j + at)
+                cosine.append(products[i, j])
+            step.advance(len(mine))
+    if not left:
+        return Pairs(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))
+    return Pairs(np.concatenate(left), np.concatenate(right), np.concatenate(cosine))
+
+
+def _closest(fit: Floats, reporter: Reporter) -> npt.NDArray[np.bool_]:
+    """Return which pairs of thumbnails fit, the closest where they are too many for their pictures."""
+    fits: npt.NDArray[np.bool_] = fit >= THUMBNAIL
+    if fits.sum() > _CLOSEST:
+        fits = fit >= np.partition(fit, len(fit) - _CLOSEST)[len(fit) - _CLOSEST]
+        reporter.say(f"Only the {_CLOSEST:,} pairs that fit best were looked at for shifted copies.")
+    return fits
 
 
 def _least(unit: Floats, others: Floats | None, reporter: Reporter) -> float:
