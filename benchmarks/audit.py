@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cytobench.audit.alike import threshold
-from cytobench.checks.copies import find_copies
+from cytobench.checks.copies import Sight, find_copies
 from cytobench.checks.imprints import Imprints
 from cytobench.checks.near import near_pairs, unit_rows
 from cytobench.progress import SilentReporter
@@ -55,6 +55,16 @@ def imprints(small: npt.NDArray[np.uint8]) -> Imprints:
     )
 
 
+def enlarged(thumbnail: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Return a thumbnail as a picture of 64 px: what is decoded of a candidate."""
+    return thumbnail.reshape(16, 16, 3).repeat(4, axis=0).repeat(4, axis=1)
+
+
+def range_names(n: int) -> list[str]:
+    """Return a file name for each picture: no two come from one file."""
+    return [f"{row}.png" for row in range(n)]
+
+
 def features(n: int, rng: np.random.Generator, dim: int = 384) -> npt.NDArray[np.float32]:
     """Return clustered vectors of falling variance, as backbones give; the last 1,000 repeat the first."""
     scale = (np.arange(1, dim + 1) ** -0.5).astype(np.float32)
@@ -75,7 +85,10 @@ def main() -> None:
     rng = np.random.default_rng(0)
     described, vectors = imprints(thumbnails(asked.items, rng)), features(asked.items, rng)
     began = time.perf_counter()
-    copies = find_copies(described, SilentReporter())
+    sight = Sight(
+        lambda rows: [enlarged(described.thumbnails[row]) for row in rows], range_names(asked.items)
+    )
+    copies = find_copies(described, SilentReporter(), sight=sight)
     right = int((copies.right - copies.left == asked.items - COPIES).sum())
     took = time.perf_counter() - began
     print(f"perceptual: {took:.1f} s, {right:,} of {COPIES:,} copies, {len(copies):,} pairs")

@@ -6,16 +6,16 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cytobench.audit.fields import Fields, field_issues, how_alike, read_fields
+from cytobench.audit.fields import Fields, field_issues, read_fields
 from cytobench.audit.issue import KINDS, Audit, Issue, Member, Need
 from cytobench.audit.pool import POOL_ROWS, PoolSubject, kinship, open_pool, pool_member, require_pool
 from cytobench.audit.quality import cut_off, member_of, odd_colours, quality_issues
 from cytobench.audit.seen import Seen
 from cytobench.cards import BackboneCard, TaskCard
-from cytobench.checks.copies import find_copies, find_copies_between
+from cytobench.checks.copies import MOST_SHIFTED, Sight, find_copies, find_copies_between
 from cytobench.checks.imprints import Imprints
 from cytobench.checks.reading import Reading, read_task
-from cytobench.checks.subject import Subject, described
+from cytobench.checks.subject import Subject, described, sight_of
 from cytobench.checks.told import confounds
 from cytobench.digests import FileDigests
 from cytobench.errors import DataError, counted
@@ -67,11 +67,42 @@ def audit(
     where the data cannot be read at all, UsageError for an unknown pool, EncoderError and WeightsError for a
     backbone that cannot be loaded.
     """
-    card, home = request.card, request.home
+    card = request.card
     refuse_blind([card])
     for name in request.pools:
         require_pool(name)  # before minutes of reading
-    digests = FileDigests(home)
+    seen = _described(request, FileDigests(request.home), reporter)
+    issues, remarks = _of_data(seen), list(_of_card(seen))
+    issues += _of_pictures(seen)
+    pools = _pools(request, seen)
+    for number, pool in enumerate(pools):
+        issues += _pool_copies(seen, pool, number)
+        remarks += [line for line in [kinship(pool, card.dataset_name)] if line]
+    found, said = _by_backbones(request, seen.subject, pools, issues, seen.digests, reporter)
+    issues += found if request.backbones else odd_colours(seen.subject, seen.imprints)
+    seen.digests.flush()
+    ordered = _in_order(issues, allow, baseline)
+    facts = _facts(seen.subject, seen.fields, pools, said)
+    pictures = Pictures(seen.subject, seen.fields, pools)
+    return Audit(card.name, ordered, tuple(remarks), facts, _had(request), pictures)
+
+
+@dataclass(frozen=True)
+class _Described:
+    """A task's rows and files with their imprints; `broken`: files that cannot be decoded, and why."""
+
+    read: Reading
+    subject: Subject
+    imprints: Imprints
+    fields: Fields
+    broken: dict[str, str]
+    sight: Sight
+    digests: FileDigests
+    reporter: Reporter
+
+
+def _described(request: Request, digests: FileDigests, reporter: Reporter) -> _Described:
+    card, home = request.card, request.home
     read = read_task(card, data_dirs=request.data_dirs, home=home, digests=digests, reporter=reporter)
     if read.subject is None:
         wrong = next(one for one in read.findings if one.mark == "fail")
@@ -80,31 +111,44 @@ def audit(
     if not len(subject):
         raise DataError(f"No image of the task {card.name} can be decoded: download or copy its files again.")
     fields, broken_fields = read_fields(subject, home=home, digests=digests, reporter=reporter)
-    at_border, remark = cut_off(subject)
-    issues = [
-        *_broken_data(read),
-        *_unreadable(broken | broken_fields),
-        *_copies(subject, imprints, reporter),
-        *field_issues(subject, fields, reporter, cells_too=bool((subject.items.boxes[:, 2] < 0).all())),
-        *quality_issues(subject, imprints),
-        *at_border,
+    sight = sight_of(subject, digests)
+    return _Described(read, subject, imprints, fields, broken | broken_fields, sight, digests, reporter)
+
+
+def _of_data(seen: _Described) -> list[Issue]:
+    return [*_broken_data(seen.read), *_unreadable(seen.broken)]
+
+
+def _of_pictures(seen: _Described) -> list[Issue]:
+    whole = bool((seen.subject.items.boxes[:, 2] < 0).all())
+    return [
+        *_copies(seen.subject, seen.imprints, seen.sight, seen.reporter),
+        *field_issues(seen.subject, seen.fields, seen.reporter, cells_too=whole),
+        *quality_issues(seen.subject, seen.imprints),
+        *cut_off(seen.subject)[0],
     ]
-    remarks = [line for one in read.findings if one.mark == "warn" for line in one.cases]
-    remarks += [remark] if remark else []
-    remarks += [one.says for one in confounds(subject, imprints, reporter) if one.mark == "warn"]
-    pools = tuple(
-        open_pool(name, subject, data_dirs=request.data_dirs, home=home, digests=digests, reporter=reporter)
+
+
+def _of_card(seen: _Described) -> list[str]:
+    """Return remarks that concern no single picture."""
+    remarks = [line for one in seen.read.findings if one.mark == "warn" for line in one.cases]
+    remarks += [remark for remark in [cut_off(seen.subject)[1]] if remark]
+    found = confounds(seen.subject, seen.imprints, seen.reporter)
+    return remarks + [one.says for one in found if one.mark == "warn"]
+
+
+def _pools(request: Request, seen: _Described) -> tuple[PoolSubject, ...]:
+    return tuple(
+        open_pool(
+            name,
+            seen.subject,
+            data_dirs=request.data_dirs,
+            home=request.home,
+            digests=seen.digests,
+            reporter=seen.reporter,
+        )
         for name in request.pools
     )
-    for number, pool in enumerate(pools):
-        issues += _pool_copies(subject, imprints, pool, number, reporter)
-        remarks += [line for line in [kinship(pool, card.dataset_name)] if line]
-    found, said = _by_backbones(request, subject, pools, issues, digests, reporter)
-    issues += found if request.backbones else odd_colours(subject, imprints)
-    digests.flush()
-    ordered = _in_order(issues, allow, baseline)
-    facts = _facts(subject, fields, pools, said)
-    return Audit(card.name, ordered, tuple(remarks), facts, _had(request), Pictures(subject, fields, pools))
 
 
 def _had(request: Request) -> frozenset[Need]:
@@ -147,6 +191,8 @@ def _facts(
         + (f", and {counted(sealed, 'file')} of the share sealed for pretraining" if sealed else "")
         + ": compared by pixels, and by thumbnails and hashes that survive recompression."
     )
+    if len(subject) > MOST_SHIFTED:
+        first += " Shifted copies were not looked for among so many."
     return (first, *(f"Pool {pool.name}: {len(pool.names):,} pictures." for pool in pools), *said)
 
 
@@ -172,14 +218,14 @@ def _unreadable(broken: dict[str, str]) -> list[Issue]:
     ]
 
 
-def _copies(subject: Subject, imprints: Imprints, reporter: Reporter) -> list[Issue]:
-    pairs = find_copies(imprints, reporter)
+def _copies(subject: Subject, imprints: Imprints, sight: Sight, reporter: Reporter) -> list[Issue]:
+    pairs = find_copies(imprints, reporter, sight=sight)
     leaks = subject.leaks(pairs.left, pairs.right)
     found = []
     for at in range(len(pairs)):
         left, right = int(pairs.left[at]), int(pairs.right[at])
         members = (member_of(subject, left), member_of(subject, right))
-        says, score = how_alike(pairs, at), -float(pairs.difference[at])
+        says, score = pairs.related(at), -float(pairs.difference[at])
         kind = "copies-across-folds" if leaks[at] else "copies-within-fold"
         found.append(Issue(KINDS[kind], members, says, score))
         if subject.labels[left] != subject.labels[right]:
@@ -195,15 +241,14 @@ def _copies(subject: Subject, imprints: Imprints, reporter: Reporter) -> list[Is
     return found
 
 
-def _pool_copies(
-    subject: Subject, imprints: Imprints, pool: PoolSubject, number: int, reporter: Reporter
-) -> list[Issue]:
-    pairs = find_copies_between(imprints, pool.imprints, reporter)
+def _pool_copies(seen: _Described, pool: PoolSubject, number: int) -> list[Issue]:
+    sights = (seen.sight, pool.sight)
+    pairs = find_copies_between(seen.imprints, pool.imprints, seen.reporter, sights=sights)
     return [
         Issue(
             KINDS["pool-copies"],
-            (member_of(subject, int(pairs.left[at])), pool_member(pool, number, int(pairs.right[at]))),
-            how_alike(pairs, at),
+            (member_of(seen.subject, int(pairs.left[at])), pool_member(pool, number, int(pairs.right[at]))),
+            pairs.related(at),
             -float(pairs.difference[at]),
         )
         for at in range(len(pairs))

@@ -12,11 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from cytobench.audit.issue import KINDS, Issue, Member
-from cytobench.checks.copies import Copies, find_copies
+from cytobench.checks.copies import Sight, find_copies
 from cytobench.checks.imprints import Imprints, describe_items, fields_of, unreadable
 from cytobench.checks.subject import Subject
 from cytobench.digests import FileDigests
 from cytobench.errors import DataError
+from cytobench.images import decode
 from cytobench.progress import Reporter
 
 
@@ -36,6 +37,11 @@ class Fields:
     def sealed(self) -> npt.NDArray[np.bool_]:
         """Whether a file belongs to the sealed share alone."""
         return np.array([not rows for rows in self.rows], bool)
+
+    @property
+    def sight(self) -> Sight:
+        """How the fields are looked at once more."""
+        return Sight(lambda rows: [decode(self.images[row]) for row in rows], self.images)
 
 
 def read_fields(
@@ -76,7 +82,8 @@ def field_issues(subject: Subject, fields: Fields, reporter: Reporter, *, cells_
     cells_too: whether the task's rows are whole images, whose copies are told elsewhere: then only pairs with
     a sealed file are.
     """
-    pairs = find_copies(fields.imprints, reporter, label="comparing fields")
+    sight = None if cells_too and not fields.sealed.any() else fields.sight
+    pairs = find_copies(fields.imprints, reporter, sight=sight, label="comparing fields")
     sealed = fields.sealed
     found = []
     for at in range(len(pairs)):
@@ -93,15 +100,8 @@ def field_issues(subject: Subject, fields: Fields, reporter: Reporter, *, cells_
                 "fields-across-folds" if subject.leaks(a.ravel(), b.ravel()).any() else "fields-within-fold"
             )
         members = tuple(_member(subject, fields, row) for row in (left, right))
-        found.append(Issue(KINDS[kind], members, how_alike(pairs, at), -float(pairs.difference[at])))
+        found.append(Issue(KINDS[kind], members, pairs.related(at), -float(pairs.difference[at])))
     return found
-
-
-def how_alike(pairs: Copies, at: int) -> str:
-    """Return how alike a pair of copies is, in words."""
-    if pairs.equal[at]:
-        return "every pixel is equal"
-    return f"nearly equal: {pairs.difference[at]:.1f} of 255 levels apart"
 
 
 def _member(subject: Subject, fields: Fields, row: int) -> Member:

@@ -14,6 +14,7 @@ import polars as pl
 from cytobench import manifest
 from cytobench.audit.fields import names_of
 from cytobench.audit.issue import Member
+from cytobench.checks.copies import Sight
 from cytobench.checks.imprints import WHOLE, Imprints, describe_items, describe_pool
 from cytobench.checks.subject import Subject
 from cytobench.datasets import DATASETS, find_root, import_function, listen
@@ -42,6 +43,14 @@ class PoolSubject:
     picture: Callable[[int], RGB]
     items: Items | None
     packed: Pool | None = None
+
+    @property
+    def sight(self) -> Sight:
+        """How the pictures are looked at once more; no two come from one file of the task."""
+        if self.items is not None:
+            return Sight(self.items.crops, self.items.images)
+        names = [f"{self.name}: {name}" for name in self.names]
+        return Sight(lambda rows: [self.picture(row) for row in rows], names)
 
 
 def require_pool(named: str) -> None:

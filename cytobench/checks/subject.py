@@ -12,6 +12,7 @@ import numpy.typing as npt
 import polars as pl
 
 from cytobench.cards import TaskCard
+from cytobench.checks.copies import Sight
 from cytobench.checks.imprints import CARD, Imprints, describe_items, portrayed, undescribed, unreadable
 from cytobench.datasets.task import TaskData
 from cytobench.digests import FileDigests
@@ -130,6 +131,12 @@ def described(
         (imprints,) = describe_items([wanted], home=home, digests=digests, reporter=reporter)
         return rest, imprints, broken
     return subject, imprints, {}
+
+
+def sight_of(subject: Subject, digests: FileDigests) -> Sight:
+    """Return how the pictures of a described subject's rows are looked at once more."""
+    shown = portrayed(subject.data.table, subject.items, digests)
+    return Sight(shown.crops, shown.images)
 
 
 def _rebuilt(subject: Subject, table: pl.DataFrame, rows: Ints) -> Subject:

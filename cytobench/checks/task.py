@@ -40,12 +40,12 @@ def check_task(card: TaskCard, *, data_dirs: Sequence[Path], home: Path, reporte
         pictures = Finding("pictures", "skip", "None: features of another tool, so no copies or confounds.")
         return [*read.findings, *_of_rows(read), pictures, _noise(read.subject)]
     subject, imprints, broken = described(read.subject, home=home, digests=digests, reporter=reporter)
-    digests.flush()
     findings = [*read.findings, decodable(read.subject, broken), *unused(read.subject), *_of_rows(read)]
     if not len(subject):
         return [*findings, *(_unseen(question) for question in _NEEDS_FILES)]
-    copies = find_copies(imprints, reporter)
+    copies = find_copies(imprints, reporter)  # shifted ones take minutes: an audit looks for them
     sha256 = digests.sha256_many(subject.items.images)
+    digests.flush()
     findings += [*_copies(subject, copies, sha256), _contradictions(subject, copies)]
     return [*findings, *confounds(subject, imprints, reporter), _noise(subject)]
 
@@ -79,13 +79,9 @@ def _copies(subject: Subject, copies: Copies, sha256: Sequence[str]) -> list[Fin
         )
         if not len(pairs):
             continue
-        equal = int(pairs.equal.sum())
-        says = (
-            f"Pairs of pictures that show the same {name}: {len(pairs):,}, {equal:,} with equal pixels"
-            f" ({bytes_too:,} in files of equal bytes), {len(pairs) - equal:,} nearly equal."
-        )
+        says = f"Pairs of pictures that show the same {name}: {pairs.counted(bytes_too)}."
         cases = tuple(
-            f"{_kind(pairs, at)}: {subject.pair(int(pairs.left[at]), int(pairs.right[at]))}"
+            f"{pairs.related(at)}: {subject.pair(int(pairs.left[at]), int(pairs.right[at]))}"
             for at in range(len(pairs))
         )
         if name == "across folds":
@@ -95,12 +91,14 @@ def _copies(subject: Subject, copies: Copies, sha256: Sequence[str]) -> list[Fin
             cure = "Keep one of each; they count twice, and make intervals too narrow."
             found.append(Finding("copies within folds", "warn", says, cure, cases))
     if not found:
-        return [Finding("copies", "pass", f"No two of {len(subject):,} pictures are equal or nearly so.")]
+        return [
+            Finding(
+                "copies",
+                "pass",
+                f"No two of {len(subject):,} pictures are one picture, nor turned, mirrored or shifted.",
+            )
+        ]
     return found
-
-
-def _kind(pairs: Copies, at: int) -> str:
-    return "equal" if pairs.equal[at] else f"near ({pairs.difference[at]:.1f} levels apart)"
 
 
 def _contradictions(subject: Subject, copies: Copies) -> Finding:

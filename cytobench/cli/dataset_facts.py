@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 _COUNTING_SECONDS = 0.3
 _FEW_FILES = 5
+_NOT_COMPARED = (
+    "This layout was taken from papers and other code and has not yet been compared with a real download."
+)
 
 
 def tasks_by_dataset(tasks: Mapping[str, TaskCard]) -> dict[str, list[str]]:
@@ -194,6 +197,8 @@ def _layout(info: DatasetInfo, to: Path | None) -> RenderableType:
 
     where = f" below {to}" if to else " below the data folder (--data, CYTOBENCH_DATA)"
     lines = [f"Layout{where}:", *(f"  {line}" for line in info.layout)]
+    if not info.layout_compared:
+        lines.append(_NOT_COMPARED)
     if not info.generated:
         lines += [f"From an archive: cytobench data prepare {info.name} --from ARCHIVE", ""]
     return Text("\n".join(lines))

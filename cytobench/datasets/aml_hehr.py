@@ -14,7 +14,7 @@ from pathlib import Path
 import polars as pl
 
 from cytobench import manifest
-from cytobench.datasets.class_listing import ClassImage, Found, find_folder, sort_out
+from cytobench.datasets.class_folders import ClassImage, Found, find_folder, sort_out
 from cytobench.errors import counted, name_some
 
 SUBTYPES = ("CBFB_MYH11", "NPM1", "PML_RARA", "RUNX1_RUNX1T1", "control")

@@ -15,7 +15,7 @@ from types import MappingProxyType
 import polars as pl
 
 from cytobench import manifest
-from cytobench.datasets.class_listing import (
+from cytobench.datasets.class_folders import (
     ClassImage,
     Found,
     find_folder,

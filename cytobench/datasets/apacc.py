@@ -13,8 +13,7 @@ from pathlib import Path
 import polars as pl
 
 from cytobench import manifest
-from cytobench.datasets.class_folders import Labelled, labelled_images, plain
-from cytobench.datasets.listing import refuse
+from cytobench.datasets.class_folders import ClassImage, plain, sort_out_below
 from cytobench.datasets.names import ids_in_names
 from cytobench.errors import counted
 
@@ -28,39 +27,36 @@ def read(root: Path, *, smear: str = "") -> pl.DataFrame:
     `smear`, which is empty without it. Raises DataError that names all problems: classes without images,
     folders that are no class, cells that stand below neither train nor test, parts without cells.
     """
-    problems: list[str] = []
-    found = labelled_images(root, {name: name for name in CLASSES}, problems)
-    splits = [_split(one) for one in found]
-    astray = [
-        one.image.relative_to(root).as_posix() for one, split in zip(found, splits, strict=True) if not split
-    ]
+    found = sort_out_below(root, {name: name for name in CLASSES})
+    samples = [f"{one.folder}/{one.below}" for one in found.images]
+    splits = [_split(one) for one in found.images]
+    astray = [sample for sample, split in zip(samples, splits, strict=True) if not split]
     if astray:
-        problems.append(
+        found.problems.append(
             f"{counted(len(astray), 'cell stands', 'cells stand')} below no folder named train or test, as "
             f"{astray[0]}: keep the download's own folders"
         )
-    problems += [
+    found.problems += [
         f"the part {part} has no cells: finish the download"
         for part in ("train", "test")
-        if found and not astray and part not in splits
+        if found.images and not astray and part not in splits
     ]
-    smears = ids_in_names([one.image.name for one in found], smear, "smear", problems)
-    if problems or not found:
-        refuse(root, problems or ["no image in it"])
+    smears = ids_in_names([one.name for one in found.images], smear, "smear", found.problems)
+    cells = found.checked(root)
     columns = {
-        "sample": [one.image.relative_to(root).as_posix() for one in found],
-        "image": [str(one.image.absolute()) for one in found],
-        "label": [one.label for one in found],
-        "cell_state": [one.label for one in found],
+        "sample": samples,
+        "image": [one.path for one in cells],
+        "label": [one.label for one in cells],
+        "cell_state": [one.label for one in cells],
         "split": splits,
         "smear": smears,
     }
     return manifest.conform(pl.DataFrame(columns, schema=dict.fromkeys(columns, pl.String)))
 
 
-def _split(one: Labelled) -> str | None:
+def _split(one: ClassImage) -> str | None:
     """Return train or test from the folders above a class folder, the innermost first."""
-    for name in reversed(one.above):
+    for name in reversed(one.folder.split("/")[:-1]):
         part = plain(name)
         for split in ("train", "test"):
             if part.startswith(split) or part.endswith(split):

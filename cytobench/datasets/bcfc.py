@@ -14,7 +14,7 @@ from pathlib import Path
 import polars as pl
 
 from cytobench import manifest
-from cytobench.datasets.class_listing import Found, find_folder, sort_out
+from cytobench.datasets.class_folders import Found, find_folder, sort_out
 from cytobench.datasets.listing import folders_in
 
 CLASSES = ("benign", "malignant")

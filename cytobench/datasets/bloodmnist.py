@@ -25,7 +25,7 @@ import polars as pl
 from PIL import Image
 
 from cytobench import manifest
-from cytobench.datasets.class_listing import ClassImage, Found, sort_out
+from cytobench.datasets.class_folders import ClassImage, Found, sort_out
 from cytobench.datasets.listing import refuse
 from cytobench.datasets.pbc import CLASSES
 from cytobench.errors import CardError, DataError, MissingDataError, name_some

@@ -8,13 +8,13 @@ a user knows. Source: https://www.synapse.org/Synapse:syn55262661.
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import polars as pl
 
 from cytobench import manifest
-from cytobench.datasets.class_folders import labelled_images
-from cytobench.datasets.listing import refuse
+from cytobench.datasets.class_folders import sort_out_below
 from cytobench.datasets.names import ids_in_names
 
 CLASSES = ("NIL", "LSIL", "HSIL")
@@ -28,20 +28,18 @@ def read(root: Path, *, patient: str = "") -> pl.DataFrame:
     `patient`, which is empty without it. Raises DataError that names all problems: classes without images,
     folders that are no class, fields of one name in one class.
     """
-    problems: list[str] = []
-    found = labelled_images(root, _FOLDERS, problems)
-    fields = [f"{one.label}_{one.image.stem}" for one in found]
-    twice = sorted({name for name in fields if fields.count(name) > 1})
+    found = sort_out_below(root, _FOLDERS)
+    fields = [f"{one.label}_{Path(one.name).stem}" for one in found.images]
+    twice = sorted(name for name, n in Counter(fields).items() if n > 1)
     if twice:
-        problems.append(f"fields of one name in one class: {manifest.name_some(twice)}")
-    patients = ids_in_names([one.image.name for one in found], patient, "patient", problems)
-    if problems or not found:
-        refuse(root, problems or ["no image in it"])
+        found.problems.append(f"fields of one name in one class: {manifest.name_some(twice)}")
+    patients = ids_in_names([one.name for one in found.images], patient, "patient", found.problems)
+    images = found.checked(root)
     columns = {
-        "sample": [one.image.relative_to(root).as_posix() for one in found],
-        "image": [str(one.image.absolute()) for one in found],
-        "label": [one.label for one in found],
-        "diagnosis": [one.label for one in found],
+        "sample": [f"{one.folder}/{one.below}" for one in images],
+        "image": [one.path for one in images],
+        "label": [one.label for one in images],
+        "diagnosis": [one.label for one in images],
         "field": fields,
         "bag": fields,
         "patient": patients,

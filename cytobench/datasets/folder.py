@@ -29,13 +29,17 @@ def read(root: Path, *, group_pattern: str = "") -> pl.DataFrame:
     if not root.is_dir():
         raise MissingDataError(f"The folder {root} does not exist: correct dataset.path in the card.")
     found = survey(root)
-    if root in found.closed:
+    if "" in found.closed:
         raise DataError(f"The folder {root} cannot be read: check its rights.")
-    rows = [_row(image, root) for image in found.images if image.parent != root]
+    rows = [_row(image, root) for image in found.images if "/" in image]
     table = pl.DataFrame(
         rows, schema=dict.fromkeys(("sample", "image", "label", "subfolder"), pl.String), orient="row"
     )
-    problems = [*_misplaced(found, table), *found.problems(), *damaged(found.images, root)]
+    problems = [
+        *_misplaced(found, table),
+        *found.problems(),
+        *damaged([root / image for image in found.images], root),
+    ]
     if group_pattern:
         groups = ids_in_names(table["sample"].to_list(), group_pattern, "group_pattern", problems)
         table = table.with_columns(pl.Series("group", groups, dtype=pl.String))
@@ -44,23 +48,26 @@ def read(root: Path, *, group_pattern: str = "") -> pl.DataFrame:
     return accept(root, made, problems, found.left_out())
 
 
-def _row(image: Path, root: Path) -> tuple[str, str, str, str | None]:
-    inside = image.relative_to(root)
-    below = "/".join(inside.parts[1:-1])
-    names = inside.as_posix(), str(image.absolute()), inside.parts[0], below or None
-    sample, path, label, subfolder = names
-    return same_letters(sample), path, same_letters(label), subfolder and same_letters(subfolder)
+def _row(image: str, root: Path) -> tuple[str, str, str, str | None]:
+    label, *between, _ = image.split("/")
+    below = "/".join(between)
+    return (
+        same_letters(image),
+        str((root / image).absolute()),
+        same_letters(label),
+        same_letters(below) or None,
+    )
 
 
 def _misplaced(found: Survey, table: pl.DataFrame) -> list[str]:
     """Return what is wrong with the class folders themselves."""
-    root, problems = found.root, []
-    loose = [image.name for image in found.images if image.parent == root]
+    problems = []
+    loose = [image for image in found.images if "/" not in image]
     if loose:
         some = manifest.name_some(loose)
         word = "lies" if len(loose) == 1 else "lie"
         problems.append(f"{some} {word} in no class folder: sort images as <class>/<image>")
-    folders = [path.name for path in found.folders if path not in found.circles]
+    folders = [name for name in found.folders if "/" not in name and name not in found.circles]
     empty = [name for name in folders if same_letters(name) not in set(table["label"])]
     if empty:
         some, word = manifest.name_some(empty), "folder" if len(empty) == 1 else "folders"

@@ -39,7 +39,8 @@ class DatasetInfo:
     under which it reads another form of the same set (other sizes), tried in turn where it finds none with
     its defaults; `group`: what must never stand on both sides of a split, in words; `official_split`: the
     published one, "" where there is none; `layout`: the tree the reader expects, a line each, as its official
-    download unpacks; `unread`: patterns of files in it that the reader rightly leaves alone (masks, …),
+    download unpacks; `layout_compared`: false where it was taken from papers or other code and no real
+    download was at hand; `unread`: patterns of files in it that the reader rightly leaves alone (masks, …),
     relative to the folder; `files`: what `cytobench data download` fetches, empty where host or licence do
     not permit it; `access`: how a person gets it; `prepare`: `"module:function"` that makes the reader's
     layout of an unpacked download which is not yet in it ("" where unpacking is enough).
@@ -63,6 +64,7 @@ class DatasetInfo:
     known_confounds: str = ""
     official_split: str = ""
     layout: tuple[str, ...] = ()
+    layout_compared: bool = True
     files: tuple[Download, ...] = ()
     access: Literal["open", "registration", "by hand", "generated"] = "by hand"
     prepare: str = ""

@@ -12,7 +12,7 @@ from pathlib import Path
 import polars as pl
 
 from cytobench import manifest
-from cytobench.datasets.class_listing import find_folder, repeated_names, sort_out
+from cytobench.datasets.class_folders import find_folder, repeated_names, sort_out
 
 CLASSES = (
     "basophil",

@@ -18,7 +18,7 @@ from types import MappingProxyType
 import polars as pl
 
 from cytobench import manifest
-from cytobench.datasets.class_listing import ClassImage, find_folder, misnamed, repeated_names, sort_out
+from cytobench.datasets.class_folders import ClassImage, find_folder, misnamed, repeated_names, sort_out
 from cytobench.errors import CardError, counted, name_some
 
 CELL_TYPES: Mapping[str, str] = MappingProxyType(

@@ -13,7 +13,7 @@ import polars as pl
 
 from cytobench import manifest
 from cytobench.datasets import DataWarning
-from cytobench.datasets.class_listing import sort_out
+from cytobench.datasets.class_folders import sort_out
 from cytobench.datasets.delimited import read_lines
 from cytobench.datasets.listing import byte_twins, locate, refuse
 

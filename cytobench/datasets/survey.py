@@ -8,13 +8,13 @@ from __future__ import annotations
 import os
 import unicodedata
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cytobench.datasets import DataWarning
-from cytobench.datasets.listing import IMAGE_SUFFIXES, UNFINISHED, RefusedError, is_system
+from cytobench.datasets.listing import RefusedError, walk
 from cytobench.errors import counted, name_some
 
 if TYPE_CHECKING:
@@ -26,24 +26,24 @@ _ENDS = {".jpg": b"\xff\xd9", ".jpeg": b"\xff\xd9", ".png": b"IEND"}
 
 @dataclass
 class Survey:
-    """What was found below `root`, each list sorted.
+    """What was found below `root`: paths below it, with `/`, each list sorted.
 
-    `folders`: those directly below the root that may hold images; `system`: what macOS and Windows leave
-    behind (`._x.jpg`, `.DS_Store`, `__MACOSX`, `Thumbs.db`, …);
-    `hidden`: other names with a dot in front; `others`: files of a kind that is not read; `unfinished`:
-    downloads that were broken off; `dead`, `circles`: links that lead nowhere, or back to a folder above.
+    `folders`: at any depth; `system`: what macOS and Windows leave behind (`._x.jpg`, `.DS_Store`,
+    `__MACOSX`, `Thumbs.db`, …); `hidden`: other names with a dot in front; `others`: files of a kind that is
+    not read; `unfinished`: downloads that were broken off; `dead`, `circles`: links that lead nowhere, or
+    back to a folder above; `closed`: folders that cannot be read.
     """
 
     root: Path
-    images: list[Path] = field(default_factory=list)
-    folders: list[Path] = field(default_factory=list)
-    system: list[Path] = field(default_factory=list)
-    hidden: list[Path] = field(default_factory=list)
-    others: list[Path] = field(default_factory=list)
-    unfinished: list[Path] = field(default_factory=list)
-    dead: list[Path] = field(default_factory=list)
-    circles: list[Path] = field(default_factory=list)
-    closed: list[Path] = field(default_factory=list)
+    images: list[str] = field(default_factory=list)
+    folders: list[str] = field(default_factory=list)
+    system: list[str] = field(default_factory=list)
+    hidden: list[str] = field(default_factory=list)
+    others: list[str] = field(default_factory=list)
+    unfinished: list[str] = field(default_factory=list)
+    dead: list[str] = field(default_factory=list)
+    circles: list[str] = field(default_factory=list)
+    closed: list[str] = field(default_factory=list)
 
     def problems(self) -> list[str]:
         """Return what must be mended before the folder can be believed, a sentence each."""
@@ -53,7 +53,7 @@ class Survey:
             (self.circles, "{} leads back to a folder above it; remove the link"),
             (self.unfinished, "downloads were broken off: {}; fetch them again"),
         ]
-        return [words.format(self._some(found)) for found, words in told if found]
+        return [words.format(name_some(found)) for found, words in told if found]
 
     def left_out(self) -> list[str]:
         """Return what was left out, counted, a sentence each."""
@@ -66,22 +66,34 @@ class Survey:
             words.format(
                 n=counted(len(found), "file"),
                 w="were" if len(found) > 1 else "was",
-                some=self._some(found),
+                some=name_some(found),
             )
             for found, words in told
             if found
         ]
 
-    def _some(self, paths: Sequence[Path]) -> str:
-        return name_some(path.relative_to(self.root).as_posix() for path in paths)
 
+def survey(root: Path, enter: Callable[[str], bool] = lambda _: True) -> Survey:
+    """Return all that lies below the folder `root`; links are followed, files are not opened.
 
-def survey(root: Path) -> Survey:
-    """Return all that lies below the folder `root`; links are followed, files are not opened."""
+    enter: whether to look into a sub-folder, by its path below `root`.
+    """
     found = Survey(root)
-    _look(root, (), found)
-    for paths in (value for value in vars(found).values() if isinstance(value, list)):
-        paths.sort(key=lambda path: path.as_posix())
+    of_kind = {
+        "image": found.images,
+        "folder": found.folders,
+        "system": found.system,
+        "hidden": found.hidden,
+        "other": found.others,
+        "unfinished": found.unfinished,
+        "dead": found.dead,
+        "circle": found.circles,
+        "closed": found.closed,
+    }
+    for kind, below in walk(root, enter):
+        of_kind[kind].append(below)
+    for paths in of_kind.values():
+        paths.sort()
     return found
 
 
@@ -151,40 +163,3 @@ def _ends_early(image: Path) -> bool:
     except (OSError, SyntaxError, ValueError):
         return True
     return False
-
-
-def _look(folder: Path, above: tuple[Path, ...], found: Survey) -> None:
-    place = folder.resolve()
-    if place in above:
-        found.circles.append(folder)
-        return
-    try:
-        with os.scandir(folder) as listing:
-            entries = [Path(entry.path) for entry in listing]
-    except OSError:
-        found.closed.append(folder)
-        return
-    for entry in entries:
-        name = entry.name
-        if is_system(name):
-            found.system += [entry] if not entry.is_dir() else _files_below(entry)
-        elif name.startswith("."):
-            found.hidden.append(entry)
-        elif entry.is_symlink() and not entry.exists():
-            found.dead.append(entry)
-        elif entry.is_dir():
-            found.folders += [] if above else [entry]
-            _look(entry, (*above, place), found)
-        else:
-            _kind(entry, found).append(entry)
-
-
-def _kind(file: Path, found: Survey) -> list[Path]:
-    suffix = file.suffix.lower()
-    if suffix in UNFINISHED:
-        return found.unfinished
-    return found.images if suffix in IMAGE_SUFFIXES else found.others
-
-
-def _files_below(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*") if path.is_file()] or [folder]

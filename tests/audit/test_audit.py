@@ -106,14 +106,25 @@ def test_a_packed_pool_is_read_without_its_images(planted: Planted, home: Path, 
     assert names(found, "pool-copies") == [{"007.png", "run: picture 1"}]
 
 
-def test_a_backbone_finds_what_thumbnails_do_not(planted: Planted, home: Path) -> None:
+def test_turned_and_shifted_copies_are_told_with_how_they_are_related(planted: Planted, home: Path) -> None:
     planted.fill(groups=12)
-    planted.add(
-        np.ascontiguousarray(planted.pixels("000.png")[::-1, ::-1]), "benign", "p7", name="turned.png"
-    )
-    found = audited(planted.card(split={"kind": "leave-one-group-out"}), home, look=True)
-    assert {"000.png", "turned.png"} in names(found, "alike-across-folds")
-    assert not found.of_kind("copies-across-folds")
+    for number, turn in enumerate(("rot90", "fliplr", "rot180")):
+        pixels = planted.pixels(f"00{number}.png")
+        made = {"rot90": np.rot90(pixels, -1), "fliplr": pixels[:, ::-1], "rot180": pixels[::-1, ::-1]}[turn]
+        planted.add(np.ascontiguousarray(made), "benign", "p7", name=f"{turn}.jpg", quality=85)
+    wide = draw_cell(np.random.default_rng(1), 80)
+    planted.add(wide[:72, :72], "benign", "p1", name="place.png")
+    planted.add(wide[6:78, 4:76], "benign", "p8", name="shifted.jpg", quality=85)
+    found = audited(planted.card(split={"kind": "leave-one-group-out"}), home)
+    says = {
+        frozenset(one.name for one in issue.members): issue.says
+        for issue in found.of_kind("copies-across-folds")
+    }
+    assert len(says) == 4
+    assert "rotated by 90° clockwise" in says[frozenset({"000.png", "rot90.jpg"})]
+    assert "mirrored left to right" in says[frozenset({"001.png", "fliplr.jpg"})]
+    assert "rotated by 180°" in says[frozenset({"002.png", "rot180.jpg"})]
+    assert "of the side up and 5% of the side to the left" in says[frozenset({"place.png", "shifted.jpg"})]
 
 
 def boxed_cells(planted: Planted, home: Path, usual: str) -> Audit:

@@ -46,12 +46,13 @@ def fields(found: Audit) -> set[tuple[int, ...]]:
 def test_chula_repeats_fields(registry: Registry, shared_data: Path, kept: Path) -> None:
     found = audited(registry.task("rbc-type-chula"), shared_data, kept)
     near = {(267 + n, 273 + n) for n in range(6)} | {(233, 234), (243, 244), (251, 252), (262, 263)}
-    assert fields(found) == near
+    assert fields(found) >= near
     remarks = " ".join(found.remarks)  # the reader leaves these four out, and says so
     assert all(pair in remarks for pair in ("54 (as 52)", "249 (as 248)", "298 (as 296)", "299 (as 297)"))
     assert not found.of_kind("copies-across-folds")  # blocks of ids keep every pair together
     contradicting = [{one.name for one in issue.members} for issue in found.of_kind("contradicting-labels")]
     assert {"Dataset/268.jpg#12", "Dataset/274.jpg#3"} in contradicting
+    assert {"Dataset/270.jpg#2", "Dataset/276.jpg#65"} in contradicting
 
 
 def test_chula_by_single_fields_would_leak(registry: Registry, shared_data: Path, kept: Path) -> None:
@@ -73,13 +74,18 @@ def test_bccd_has_boxes_without_area_and_overlapping_fields(
     ]
     # Not in the README: these two fields, one trained on and one tested, overlap.
     assert ["BloodImage_00386.jpg#11", "BloodImage_00391.jpg#12"] in across
+    assert {(386, 391), (227, 260)} <= fields(found)
 
 
-def test_no_unlabelled_blood_cell_is_a_labelled_one(
+def test_some_unlabelled_blood_cells_are_labelled_ones_elsewhere_in_the_picture(
     registry: Registry, shared_data: Path, kept: Path
 ) -> None:
     found = audited(registry.task("cell-type-pbc"), shared_data, kept, "pbc-unlabelled")
-    assert not found.of_kind("pool-copies")
+    pairs = {
+        (issue.members[0].name.rpartition("/")[2], issue.members[1].name): issue.says
+        for issue in found.of_kind("pool-copies")
+    }
+    assert "shifted" in pairs["MO_257537.jpg", "pbc-unlabelled: 002583.jpg"]
     assert any("same smears" in line for line in found.remarks)
     assert any("colour alone" in line for line in found.remarks)
 

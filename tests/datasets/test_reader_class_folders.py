@@ -41,7 +41,7 @@ def test_apacc_names_all_that_is_wrong_at_once(tmp_path: Path, draw: Draw) -> No
     with pytest.raises(DataError) as told:
         apacc.read(tmp_path)
     for part in (
-        "no images of the classes unhealthy, bothcells",
+        "the class folders unhealthy, bothcells are missing (and train/sick are no classes: renamed?)",
         "no class: train/sick",
         "no folder named train",
     ):
@@ -72,5 +72,9 @@ def test_bmt_names_all_that_is_wrong_at_once(tmp_path: Path, draw: Draw) -> None
     draw(tmp_path / "SCC" / "a.jpg")
     with pytest.raises(DataError) as told:
         bmt.read(tmp_path)
-    for part in ("no images of the classes LSIL, HSIL", "no class: NIL/again, SCC", "NIL_a"):
+    for part in (
+        "the class folders LSIL, HSIL are missing",
+        "no class: SCC",
+        "fields of one name in one class: NIL_a",
+    ):
         assert part in str(told.value)

@@ -39,7 +39,9 @@ DATASETS = (
         group="not known: no patient ids were published, so cells of one smear stand on both sides",
         known_confounds=(
             "Cell size in the frame is a cue (platelets and erythroblasts are small). One laboratory, one "
-            "scanner, one stain. 17 pairs of files are byte-identical, one of them under two classes."
+            "scanner, one stain. 17 pairs of files are byte-identical, one of them under two classes. "
+            "A few cells are there twice, elsewhere in the picture: MO_257537 of pbc shows the two cells of "
+            "002583 of pbc-unlabelled."
         ),
         layout=(
             "pbc/",
@@ -94,7 +96,8 @@ DATASETS = (
         preparation="peripheral blood smear, May-Grünwald-Giemsa, CellaVision DM96",
         total=5800,
         group="not known; not for scoring",
-        known_confounds="360x363 px were made square: 1 % wider than high. Encoded again as JPEG.",
+        known_confounds="360x363 px were made square: 1 % wider than high. Encoded again as JPEG. "
+        "002583 shows the two cells of MO_257537 of pbc, shifted.",
         layout=("pbc-unlabelled/", "  000001.jpg … 005800.jpg"),
     ),
     DatasetInfo(
@@ -131,7 +134,9 @@ DATASETS = (
         known_confounds=(
             "Folds by single field let 16 colour numbers reach 0.37 where folds by block leave 0.24 (chance "
             "0.09). Elliptocytes come from one stain batch (fields 707 to 738). Sizes carry the label: never "
-            "rescale cells one by one. Some fields have a burnt-in scale bar."
+            "rescale cells one by one. Some fields have a burnt-in scale bar. Cells of repeated fields carry "
+            "contradicting labels: 268#12 is a burr cell and, as 274#3, a schistocyte; 270#2 hypochromic "
+            "and, as 276#65, normal."
         ),
         layout=(
             "chula-rbc12/",
@@ -164,7 +169,8 @@ DATASETS = (
         group="field: patients are not given",
         known_confounds=(
             "'Blood Cell Images' (12,500) and 'Complete Blood Count' are augmentations or relabellings of "
-            "these 364 fields: never add them, never test across them."
+            "these 364 fields: never add them, never test across them. Some fields overlap, among them 386 "
+            "(trained on) and 391 (tested), 227 and 260."
         ),
         official_split="train 205, val 87, test 72 fields (ImageSets/Main)",
         layout=(

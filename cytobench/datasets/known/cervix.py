@@ -172,6 +172,7 @@ DATASETS = (
     ),
     DatasetInfo(
         name="apacc",
+        layout_compared=False,
         title="Cells of conventional Pap smears, 4 classes, official train and test part (APACC)",
         reader="cytobench.datasets.apacc:read",
         folders=("apacc", "APACC"),
@@ -196,6 +197,7 @@ DATASETS = (
     ),
     DatasetInfo(
         name="bmt",
+        layout_compared=False,
         title="ThinPrep cervical cytology fields, 3 classes (Brown Multicellular ThinPrep)",
         reader="cytobench.datasets.bmt:read",
         folders=("bmt", "BMT"),

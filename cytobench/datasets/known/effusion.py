@@ -7,6 +7,7 @@ from cytobench.datasets.info import DatasetInfo
 DATASETS = (
     DatasetInfo(
         name="bcfc",
+        layout_compared=False,
         title="Body cavity fluids, benign and malignant fields (BCFC, Kaggle)",
         reader="cytobench.datasets.bcfc:read",
         folders=("bcfc", "BCFC", "body-cavity-fluid-cytology-images"),

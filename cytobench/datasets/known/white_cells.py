@@ -129,6 +129,7 @@ DATASETS = (
     ),
     DatasetInfo(
         name="raabin-wbc",
+        layout_compared=False,
         title="Normal white blood cells of five types under two microscopes (Raabin-WBC)",
         reader="cytobench.datasets.raabin_wbc:read",
         folders=("raabin-wbc", "Raabin-WBC", "Cropped_double_labeled"),
@@ -169,6 +170,7 @@ DATASETS = (
     ),
     DatasetInfo(
         name="mll23",
+        layout_compared=False,
         title="White blood cells of routine smears, 18 classes (MLL23)",
         reader="cytobench.datasets.mll23:read",
         folders=("mll23", "MLL23"),
@@ -216,6 +218,7 @@ DATASETS = (
     ),
     DatasetInfo(
         name="aml-hehr",
+        layout_compared=False,
         title="Patients with four genetic subtypes of acute myeloid leukaemia, and controls (MLL, Helmholtz)",
         reader="cytobench.datasets.aml_hehr:read",
         folders=(

@@ -8,7 +8,13 @@ from pathlib import Path
 import pytest
 
 from cytobench.datasets import DataWarning
-from cytobench.datasets.class_listing import find_folder, misnamed, repeated_names, sort_out
+from cytobench.datasets.class_folders import (
+    find_folder,
+    misnamed,
+    repeated_names,
+    sort_out,
+    sort_out_below,
+)
 from cytobench.errors import DataError
 
 Draw = Callable[..., Path]
@@ -61,15 +67,18 @@ def test_all_problems_are_told_at_once(tree: Path, draw: Draw) -> None:
     (tree / "BLA" / "BLA_00003.jpg.aspera-ckpt").write_bytes(b"")
     (tree / "BLA" / "notes.txt").write_text("by me")
     (tree / "BLA" / "BLA_00009.jpg").symlink_to(tree / "nowhere.jpg")
+    (tree / "EOS.zip").write_bytes(b"")
+    draw(tree / "BLA" / "Lyt" / "LYT_00001.png")
     draw(tree / "loose.jpg")
     with pytest.raises(DataError) as caught:
         sort_out(tree, CLASSES).checked(tree)
     message = str(caught.value)
     for part in (
-        "the class folders EOS are missing (and Eosinophils are no classes: renamed?)",
+        "the class folders EOS are missing (and Eosinophils are no classes: renamed?) (unpack EOS.zip first)",
+        "class folders lie in that of another class: BLA/Lyt",
         "the class folder LYT holds no image",
-        "1 download unfinished: BLA/BLA_00003.jpg.aspera-ckpt",
-        "BLA_00009.jpg leads nowhere",
+        "downloads were broken off: BLA/BLA_00003.jpg.aspera-ckpt",
+        "links lead nowhere: BLA/BLA_00009.jpg",
         "left out: 1 image in no class folder: loose.jpg",
         "1 file is no image: BLA/notes.txt",
     ):
@@ -127,3 +136,55 @@ def test_no_class_folder_and_two_copies_are_said_precisely(tree: Path, tmp_path:
         draw(empty / copy / "BLA" / "BLA_1.jpg")
     with pytest.raises(DataError, match="two copies of the data lie here, a, b: keep one"):
         find_folder(empty, CLASSES)
+
+
+SPELLINGS = {"healthy": "healthy", "sick": "sick", "ill": "sick"}
+
+
+def test_classes_below_any_folder_are_listed_under_any_spelling(tmp_path: Path, draw: Draw) -> None:
+    for name in ("train/Healthy/a.png", "train/s_i.ck/slide 1/b.png", "test/ILL/c.png", "test/healthy/d.png"):
+        draw(tmp_path / name)
+    (tmp_path / "__MACOSX" / "odd").mkdir(parents=True)
+    (tmp_path / "__MACOSX" / "odd" / "._a.png").write_bytes(b"")
+    images = sort_out_below(tmp_path, SPELLINGS).checked(tmp_path)
+    assert [(image.label, image.folder, image.below) for image in images] == [
+        ("healthy", "train/Healthy", "a.png"),
+        ("healthy", "test/healthy", "d.png"),
+        ("sick", "test/ILL", "c.png"),
+        ("sick", "train/s_i.ck", "slide 1/b.png"),
+    ]
+
+
+def test_what_is_wrong_below_any_folder_is_told_at_once(tmp_path: Path, draw: Draw) -> None:
+    for name in ("a/healthy/1.png", "a/Health_y/2.png", "a/healthy/ill/3.png", "a/odd/4.png", "loose.png"):
+        draw(tmp_path / name)
+    (tmp_path / "a" / "healthy" / "5.png.crdownload").write_bytes(b"")
+    (tmp_path / "a" / "healthy" / "notes.txt").write_text("by me")
+    (tmp_path / "a" / "healthy" / "gone.png").symlink_to("nowhere.png")
+    (tmp_path / "a" / "healthy" / "round").symlink_to("../..")
+    (tmp_path / "sick.zip").write_bytes(b"")
+    (tmp_path / "b" / "Healthy").mkdir(parents=True)
+    with pytest.raises(DataError) as caught:
+        sort_out_below(tmp_path, SPELLINGS).checked(tmp_path)
+    for part in (
+        "the class folders sick are missing (and a/odd are no classes: renamed?) (unpack sick.zip first)",
+        "class folders lie in that of another class: a/healthy/ill",
+        "the class healthy has two folders, a/Health_y and a/healthy: keep one",
+        "the class folder b/Healthy holds no image",
+        "links lead nowhere: a/healthy/gone.png",
+        "a/healthy/round leads back to a folder above it",
+        "downloads were broken off: a/healthy/5.png.crdownload",
+        "folders that hold images but are no class: a/odd",
+        "left out: 1 image in no class folder: loose.png",
+        "1 file is no image: a/healthy/notes.txt",
+    ):
+        assert part in str(caught.value)
+
+
+def test_half_written_images_are_unfinished_and_other_temporary_files_are_not(tree: Path, draw: Draw) -> None:
+    (tree / "BLA" / "list.tmp").write_bytes(b"")
+    assert not sort_out(tree, CLASSES).problems
+    (tree / "BLA" / "BLA_00007.jpg.tmp").write_bytes(b"")
+    assert sort_out(tree, CLASSES).problems == [
+        "downloads were broken off: BLA/BLA_00007.jpg.tmp; fetch them again"
+    ]
