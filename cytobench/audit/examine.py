@@ -12,7 +12,7 @@ from cytobench.audit.pool import POOL_ROWS, PoolSubject, kinship, open_pool, poo
 from cytobench.audit.quality import cut_off, member_of, odd_colours, quality_issues
 from cytobench.audit.seen import Seen
 from cytobench.cards import BackboneCard, TaskCard
-from cytobench.checks.copies import MOST_SHIFTED, Sight, find_copies, find_copies_between
+from cytobench.checks.copies import MOST_MOVED, Sight, find_copies, find_copies_between
 from cytobench.checks.imprints import Imprints
 from cytobench.checks.reading import Reading, read_task
 from cytobench.checks.subject import Subject, described, sight_of
@@ -191,8 +191,8 @@ def _facts(
         + (f", and {counted(sealed, 'file')} of the share sealed for pretraining" if sealed else "")
         + ": compared by pixels, and by thumbnails and hashes that survive recompression."
     )
-    if len(subject) > MOST_SHIFTED:
-        first += " Shifted copies were not looked for among so many."
+    if len(subject) > MOST_MOVED:
+        first += " Turned and shifted copies were not looked for among so many."
     return (first, *(f"Pool {pool.name}: {len(pool.names):,} pictures." for pool in pools), *said)
 
 

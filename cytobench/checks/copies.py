@@ -30,8 +30,8 @@ Thumbnails = npt.NDArray[np.uint8]
 COSINE = 0.94
 LEVELS = 3.5  # of 255
 SIGNS = 60  # of 240
-MOST_SHIFTED = 20_000
-"""Pictures up to which shifted copies are looked for: the work grows with their square."""
+MOST_MOVED = 20_000
+"""Pictures up to which turned and shifted copies are looked for: the work grows with their square."""
 _AT_ONCE = 4096
 
 
@@ -111,7 +111,9 @@ class Copies:
 def find_copies(
     imprints: Imprints, reporter: Reporter, *, sight: Sight | None = None, label: str = "looking for copies"
 ) -> Copies:
-    """Return the copies among n pictures, each pair once; shifted ones where there is `sight` and n is small.
+    """Return the copies among n pictures, each pair once; shifted ones where there is `sight`.
+
+    Among more than 20,000 only those that lie as the first does are looked for.
 
     Of many equal pictures each is paired with the first one alone; other copies are looked for among
     different pictures, blank ones left out: empty glass is like empty glass.
@@ -120,10 +122,11 @@ def find_copies(
     exact = _equal(again[:, 0], again[:, 1])
     rows = first[~imprints.blank[first]]
     small = imprints.thumbnails[rows]
-    pairs = near_pairs(_bounds(small), least=COSINE, reporter=reporter, label=label)
+    closely = _is_small(len(rows), len(rows), reporter)
+    pairs = near_pairs(_rows(small, closely=closely), least=COSINE, reporter=reporter, label=label)
     near = _fitting(small, small, pairs)
     shifted = _none()
-    if sight and _is_small(len(rows), len(rows), reporter):
+    if sight and closely:
         shifted = _shifted(imprints, None, (rows, rows), (sight, None), near, reporter)
     return Copies.joined(exact, _of_rows(near, rows, rows), shifted)
 
@@ -142,10 +145,12 @@ def find_copies_between(
     exact = np.array(found, np.int64).reshape(-1, 2)
     rows = (np.flatnonzero(~mine.blank), np.flatnonzero(~others.blank))
     small = (mine.thumbnails[rows[0]], others.thumbnails[rows[1]])
-    pairs = near_pairs(_bounds(small[0]), _bounds(small[1]), least=COSINE, reporter=reporter, label=label)
+    closely = _is_small(len(rows[0]), len(rows[1]), reporter)
+    units = [_rows(some, closely=closely) for some in small]
+    pairs = near_pairs(units[0], units[1], least=COSINE, reporter=reporter, label=label)
     near = _fitting(*small, pairs)
     shifted = _none()
-    if sights and _is_small(len(rows[0]), len(rows[1]), reporter):
+    if sights and closely:
         shifted = _shifted(mine, others, rows, sights, near, reporter)
     alike = Copies.joined(_of_rows(near, *rows), shifted)
     different = (mine.digests[alike.left] != others.digests[alike.right]).any(axis=1)
@@ -153,11 +158,11 @@ def find_copies_between(
 
 
 def _is_small(mine: int, others: int, reporter: Reporter) -> bool:
-    small = mine * others <= MOST_SHIFTED**2
+    small = mine * others <= MOST_MOVED**2
     if not small:
         reporter.say(
-            f"Shifted copies were not looked for: {mine:,} x {others:,} pictures are too many to compare so "
-            "closely."
+            f"Turned and shifted copies were not looked for: {mine:,} x {others:,} pictures are too many to "
+            "compare so closely."
         )
     return small
 
@@ -195,12 +200,12 @@ def _shapes(thumbnails: Thumbnails) -> Floats:
     return levels
 
 
-def _bounds(thumbnails: Thumbnails) -> Floats:
-    """Return unit rows whose cosine is never below that of the thumbnails in any turn."""
-    found = [
-        unit_rows(invariant(_shapes(thumbnails[start : start + _AT_ONCE])))
-        for start in range(0, len(thumbnails), _AT_ONCE)
-    ]
+def _rows(thumbnails: Thumbnails, *, closely: bool) -> Floats:
+    """Return unit rows with the thumbnails' cosines, or, `closely`, never below those in any turn."""
+    found = []
+    for start in range(0, len(thumbnails), _AT_ONCE):
+        shapes = _shapes(thumbnails[start : start + _AT_ONCE])
+        found.append(unit_rows(invariant(shapes) if closely else shapes.reshape(len(shapes), -1)))
     return np.concatenate(found) if found else np.empty((0, 768), np.float32)
 
 
