@@ -30,7 +30,7 @@ Thumbnails = npt.NDArray[np.uint8]
 COSINE = 0.94
 LEVELS = 3.5  # of 255
 SIGNS = 60  # of 240
-MOST_MOVED = 20_000
+MOST_MOVED = 7_500
 """Pictures up to which turned and shifted copies are looked for: the work grows with their square."""
 _AT_ONCE = 4096
 
@@ -113,7 +113,7 @@ def find_copies(
 ) -> Copies:
     """Return the copies among n pictures, each pair once; shifted ones where there is `sight`.
 
-    Among more than 20,000 only those that lie as the first does are looked for.
+    Among more than 7,500 only those that lie as the first does are looked for.
 
     Of many equal pictures each is paired with the first one alone; other copies are looked for among
     different pictures, blank ones left out: empty glass is like empty glass.
