@@ -113,16 +113,15 @@ def find_copies(
 ) -> Copies:
     """Return the copies among n pictures, each pair once; shifted ones where there is `sight`.
 
-    Among more than 7,500 only those that lie as the first does are looked for.
-
-    Of many equal pictures each is paired with the first one alone; other copies are looked for among
-    different pictures, blank ones left out: empty glass is like empty glass.
+    Turned and shifted ones are looked for among up to `MOST_MOVED` pictures. Of many equal pictures each is
+    paired with the first one alone; other copies are looked for among different pictures, blank ones left
+    out: empty glass is like empty glass.
     """
     first, again = _firsts(imprints.digests)
     exact = _equal(again[:, 0], again[:, 1])
     rows = first[~imprints.blank[first]]
     small = imprints.thumbnails[rows]
-    closely = _is_small(len(rows), len(rows), reporter)
+    closely = _is_small(len(imprints), len(imprints), reporter)
     pairs = near_pairs(_rows(small, closely=closely), least=COSINE, reporter=reporter, label=label)
     near = _fitting(small, small, pairs)
     shifted = _none()
@@ -145,7 +144,7 @@ def find_copies_between(
     exact = np.array(found, np.int64).reshape(-1, 2)
     rows = (np.flatnonzero(~mine.blank), np.flatnonzero(~others.blank))
     small = (mine.thumbnails[rows[0]], others.thumbnails[rows[1]])
-    closely = _is_small(len(rows[0]), len(rows[1]), reporter)
+    closely = _is_small(len(mine), len(others), reporter)
     units = [_rows(some, closely=closely) for some in small]
     pairs = near_pairs(units[0], units[1], least=COSINE, reporter=reporter, label=label)
     near = _fitting(*small, pairs)

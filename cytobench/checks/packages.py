@@ -11,6 +11,7 @@ from importlib import metadata
 from pathlib import Path
 
 import cytobench
+from cytobench.errors import counted
 from cytobench.findings import Finding
 
 DISTRIBUTION = "cytobench-harness"
@@ -92,7 +93,8 @@ def judge_versions(tested: Mapping[str, str], here: Mapping[str, str], direct: S
         return Finding(
             question,
             "warn",
-            f"{len(others)} packages have another version than CytoBench was tested with.",
+            f"{counted(len(others), 'package has', 'packages have')} another version than CytoBench was "
+            "tested with.",
             "Only if something fails: pip install -c constraints.txt . (the file is beside the cards).",
             others,
         )
@@ -152,7 +154,7 @@ def judge_faiss(version: str, installed: Sequence[str], gpus: int, *, nvidia: bo
 
     `installed`: which of its packages are here; `gpus`: how many it sees; `nvidia`: the machine has one.
     """
-    where = f"{gpus} GPU{'s' if gpus > 1 else ''} seen" if gpus else "on the processor"
+    where = f"{counted(gpus, 'GPU')} seen" if gpus else "on the processor"
     said = f"{version}: a search of 20 among 200 is right; {where}"
     if len(installed) > 1:
         names = " and ".join(installed)

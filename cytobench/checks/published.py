@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from cytobench.cards import BackboneCard, Triple
-from cytobench.encoders.open_clip_config import FILE, is_published, is_settled
+from cytobench.encoders.open_clip_config import CLIP_MEAN, CLIP_STD, FILE, is_published, is_settled
 
 KNOWN: Mapping[str, tuple[Triple, Triple]] = {
     "ImageNet's": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     "Inception's (-1 to 1)": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
-    "CLIP's": ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)),
+    "CLIP's": (CLIP_MEAN, CLIP_STD),
 }
 """Means and standard deviations in common use, of pixels in 0..1."""
 

@@ -94,11 +94,8 @@ def attend(
     from cytobench.digests import FileDigests
     from cytobench.pictures.licence import refuse_hidden
 
-    where, registry, reporter = (
-        places(home, data),
-        load_registry(plugin, home=home, download=not offline),
-        ConsoleReporter(),
-    )
+    where, reporter = places(home, data), ConsoleReporter()
+    registry = load_registry(plugin, home=home, download=not offline)
     if png is not None and png.suffix.lower() != ".png":
         raise UsageError(f"The file {png} should end in .png: that is what is written to it.")
     card = _task(target, registry)

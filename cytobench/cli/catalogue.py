@@ -106,25 +106,21 @@ def show(
 
     [dim]Examples:[/dim]  cytobench show uni  ·  cytobench show cell-type-pbc  ·  cytobench show my/card.toml
     """
-    from cytobench.interchange.foreign_cards import explain, not_imported, with_imported
+    from cytobench.interchange.foreign_cards import explain, is_foreign, not_imported, with_imported
 
     where = places(home, None).home
     registry = with_imported(load_registry(plugin, tell=False, home=home), where)
     facts = _facts(registry, name)
-    if (
-        facts is not None
-        and name in registry.backbones
-        and registry.backbones[name].origin.startswith("lab ")
-    ):
-        facts = {key: value for key, value in facts.items() if key != "loader"}
-        facts |= explain(registry.backbones[name], where)
+    sent = registry.backbones.get(name)
+    if facts is not None and sent is not None and is_foreign(sent):
+        facts = {key: value for key, value in facts.items() if key != "loader"} | explain(sent, where)
     if facts is None and name in _dataset_names():
         _show_dataset(registry, name)
         return
     if facts is None:
         _tell_broken(registry)
-        if sent := not_imported(name, registry, where):
-            raise CardError(sent)
+        if elsewhere := not_imported(name, registry, where):
+            raise CardError(elsewhere)
         cards = (registry.backbones, registry.tasks, registry.probes, registry.leaderboards)
         known = [*(one for shelf in cards for one in shelf), *_dataset_names(), *_PROBES]
         near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
@@ -199,12 +195,14 @@ def _dataset_names() -> list[str]:
 
 
 def _backbones(registry: Registry) -> Table:
+    from cytobench.interchange.foreign_cards import is_foreign
+
     cards = registry.backbones.values()
     table = _table("Backbones", "name", *_from(cards), "dim", "domain", "weights", "title", "licence")
     for card in cards:
         gate = ", gated" if card.gated else ""
         dim = str(card.dim or "-")
-        weights = "with the lab" if card.origin.startswith("lab ") else _weights(card.weights) + gate
+        weights = "with the lab" if is_foreign(card) else _weights(card.weights) + gate
         _add(table, card.name, *_from(cards, card), dim, card.domain, weights, card.title, card.licence)
     table.caption = (
         "Also any model of timm (timm:NAME) or open_clip (open_clip:MODEL/PRETRAINED, or "

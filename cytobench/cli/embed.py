@@ -90,11 +90,8 @@ def embed(
 
     require(method.value)
     _require_suffixes(png, svg)
-    where, registry, reporter = (
-        places(home, data),
-        load_registry(plugin, home=home, download=not offline),
-        ConsoleReporter(),
-    )
+    where, reporter = places(home, data), ConsoleReporter()
+    registry = load_registry(plugin, home=home, download=not offline)
     card = registry.task(task)
     if instances and card.unit != "bag":
         raise UsageError(f"--instances is for tasks of bags; the points of {card.name} are cells already.")

@@ -31,7 +31,7 @@ _OF_TEXT_AND_LOSS = frozenset(
     {"text_cfg", "custom_text", "multimodal_cfg", "output_dict"}
     | {"init_logit_scale", "init_logit_bias", "nonscalar_logit_scale"}
 )
-_CLIP_MEAN, _CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 _RESIZE_MODES = {"shortest": "shortest", "squash": "squash", "longest": "pad"}
 _INTERPOLATIONS = {"bicubic": "bicubic", "bilinear": "bilinear", "random": "bicubic"}
 _CLOSE = 1e-6  # of a mean or deviation on a scale of 0 to 1: far below one grey level
@@ -168,8 +168,8 @@ def preprocess_of(config: Mapping[str, Any], size: int, whose: str) -> dict[str,
         "resize_mode": _RESIZE_MODES[mode],
         "crop_pct": 1.0,
         "interpolation": _INTERPOLATIONS[interpolation],
-        "mean": _three(said.get("mean", _CLIP_MEAN), "mean", whose),
-        "std": _three(said.get("std", _CLIP_STD), "std", whose),
+        "mean": _three(said.get("mean", CLIP_MEAN), "mean", whose),
+        "std": _three(said.get("std", CLIP_STD), "std", whose),
     }
 
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import polars as pl
 
 from cytobench.digests import FileDigests
 from cytobench.evaluation.custom import Custom
 from cytobench.evaluation.extraction import Extraction
-from cytobench.evaluation.few_shot import few_shot_curve_of, few_shot_curves
+from cytobench.evaluation.few_shot import few_shot_curves
 from cytobench.evaluation.plan import (
     BackbonePlan,
     Problem,
@@ -135,16 +134,24 @@ def _curve(
     kit: Kit, backbone: BackbonePlan, features: Table, probe: str | None, shots: Sequence[int], seeds: int
 ) -> pl.DataFrame | None:
     """Return the curve of a plugin's probe (None: it is none), and without a name those of our own."""
-    task = kit.task
-    how: dict[str, Any] = {"shots": shots, "seeds": seeds, "metric": task.card.metric, "key": kit.key}
-    if probe is None:
-        scaled = backbone.card.standardise
-        return few_shot_curves(features, task.examples, task.folds, **how, standardise=scaled)
-    recipe = recipe_for(probe, task.card, backbone.card, kit.request.custom, device=kit.request.device)
-    if not isinstance(recipe, Custom):
-        return None
-    curve = few_shot_curve_of(recipe, features, task.examples, task.folds, **how)
-    return curve.with_columns(pl.lit(probe).alias("probe"))
+    task, custom = kit.task, None
+    if probe is not None:
+        recipe = recipe_for(probe, task.card, backbone.card, kit.request.custom, device=kit.request.device)
+        if not isinstance(recipe, Custom):
+            return None
+        custom = recipe
+    curve = few_shot_curves(
+        features,
+        task.examples,
+        task.folds,
+        shots=shots,
+        seeds=seeds,
+        metric=task.card.metric,
+        key=kit.key,
+        standardise=backbone.card.standardise,
+        custom=custom,
+    )
+    return curve if probe is None else curve.with_columns(pl.lit(probe).alias("probe"))
 
 
 def _told(curve: pl.DataFrame, task: TaskPlan, backbone: str) -> pl.DataFrame:

@@ -34,6 +34,7 @@ def few_shot_curves(
     metric: str,
     key: tuple[Any, ...],
     standardise: bool = False,
+    custom: Custom | None = None,
 ) -> pl.DataFrame:
     """Return the score of each probe after training on a few cells of each class.
 
@@ -52,61 +53,21 @@ def few_shot_curves(
         metric: what scores the predictions.
         key: names the draws (task and seed: the same for every backbone).
         standardise: whether logistic regression scales its features.
+        custom: a plugin's probe, whose curve alone is made then: untuned, fitted on the same draws.
 
     Returns:
         probe, shots, seed, value.
 
     Raises:
         UsageError: a number of shots or of seeds below 1.
+        ProbeError: the plugin's function fails on so few cells.
     """
-    fits = partial(_predict, features, examples, standardise)
-    return _curves(examples, folds, PROBES, fits, shots=shots, seeds=seeds, metric=metric, key=key)
-
-
-def few_shot_curve_of(
-    recipe: Custom,
-    features: Table,
-    examples: Examples,
-    folds: Folds,
-    *,
-    shots: Sequence[int],
-    seeds: int,
-    metric: str,
-    key: tuple[Any, ...],
-) -> pl.DataFrame:
-    """Return the same curve of a plugin's probe, untuned, fitted on the draws of `few_shot_curves`.
-
-    Raises ProbeError when the function fails on so few cells, UsageError as `few_shot_curves`.
-    """
-
-    def fits(fold: str, count: int, chosen: Draws, test: Ints) -> Sequence[Floats]:
-        held, groups = features[test], examples.group_codes[test]
-        made = []
-        for seed, rows in enumerate(chosen):
-            named = (*key, fold, "shots", count, seed)
-            labels, codes = examples.labels[rows], examples.group_codes[rows]
-            training = Training(features[rows], labels, codes, len(examples.classes), named)
-            made.append(recipe.predict(training, recipe.default(training), held, groups).probabilities)
-        return [np.stack(made)]
-
-    name = (recipe.name,)
-    return _curves(examples, folds, name, fits, shots=shots, seeds=seeds, metric=metric, key=key)
-
-
-def _curves(
-    examples: Examples,
-    folds: Folds,
-    probes: Sequence[str],
-    fits: _Fits,
-    *,
-    shots: Sequence[int],
-    seeds: int,
-    metric: str,
-    key: tuple[Any, ...],
-) -> pl.DataFrame:
-    """Draw, fit and score; returns probe, shots, seed, value, probes in the order given."""
     if not shots or min(shots) < 1 or seeds < 1:
         raise UsageError("Few-shot curves need numbers of shots and seeds of at least 1.")
+    probes: Sequence[str] = PROBES if custom is None else (custom.name,)
+    fits: _Fits = partial(_predict, features, examples, standardise)
+    if custom is not None:
+        fits = _custom(custom, features, examples, key)
     rows = np.flatnonzero(folds.fold >= 0)
     records = []
     for count in sorted(set(shots)):
@@ -127,6 +88,22 @@ def _curves(
     table = pl.DataFrame(records, schema=["probe", "shots", "seed", "value"], orient="row")
     order = {name: place for place, name in enumerate(probes)}
     return table.sort(pl.col("probe").replace_strict(order), "shots", "seed")
+
+
+def _custom(recipe: Custom, features: Table, examples: Examples, key: tuple[Any, ...]) -> _Fits:
+    """Return what fits a plugin's probe, untuned, on each draw."""
+
+    def fits(fold: str, count: int, chosen: Draws, test: Ints) -> Sequence[Floats]:
+        held, groups = features[test], examples.group_codes[test]
+        made = []
+        for seed, rows in enumerate(chosen):
+            named = (*key, fold, "shots", count, seed)
+            labels, codes = examples.labels[rows], examples.group_codes[rows]
+            training = Training(features[rows], labels, codes, len(examples.classes), named)
+            made.append(recipe.predict(training, recipe.default(training), held, groups).probabilities)
+        return [np.stack(made)]
+
+    return fits
 
 
 def _draw(examples: Examples, train: Ints, most: int, rng: np.random.Generator) -> list[Ints]:

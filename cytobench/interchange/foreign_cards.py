@@ -18,6 +18,7 @@ from cytobench.cards import BackboneCard, LeaderboardCard, TaskCard
 from cytobench.errors import CytoBenchError, StoreError, name_some
 from cytobench.registry import Registry, results_elsewhere
 
+_LAB = "lab "  # begins the origin of a card that came in a bundle
 CardT = TypeVar("CardT", BackboneCard, TaskCard, LeaderboardCard)
 
 
@@ -44,18 +45,23 @@ def with_imported(registry: Registry, home: Path) -> Registry:
     )
 
 
+def is_foreign(card: BackboneCard | TaskCard) -> bool:
+    """Tell whether the card came with results of another lab."""
+    return card.origin.startswith(_LAB)
+
+
 def labs(home: Path) -> dict[str, tuple[str, str]]:
     """Return the imported backbones under `home` by name: the backbone as its lab calls it, and the lab."""
     found = {}
     for name, card in _cards(home, BackboneCard, "backbones").items():
-        lab = card.origin.removeprefix("lab ")
+        lab = card.origin.removeprefix(_LAB)
         found[name] = (name.removesuffix(f"@{lab}"), lab)
     return found
 
 
 def explain(card: BackboneCard, home: Path) -> dict[str, str]:
     """Return what is to be known of an imported backbone in place of how it would be built and found."""
-    base, lab = card.name.removesuffix(f"@{card.origin.removeprefix('lab ')}"), card.origin
+    base, lab = card.name.removesuffix(f"@{card.origin.removeprefix(_LAB)}"), card.origin
     return {
         "weights": f"not here: only results were imported; `cytobench show {base}` if you have that backbone",
         "from": f"results that the {lab} sent as a bundle, imported into {home}",

@@ -22,7 +22,7 @@ from cytobench.evaluation.results import RunRecord, RunResult
 from cytobench.interchange.bundle import coded
 from cytobench.interchange.bundle_check import Bundle, Decode, ForeignRun, differences
 from cytobench.interchange.bundle_export import ELSEWHERE, backbone_dump, task_dump
-from cytobench.interchange.foreign_cards import labs, name_at, write_card
+from cytobench.interchange.foreign_cards import is_foreign, labs, name_at, write_card
 from cytobench.leaderboard.collect import is_null
 from cytobench.registry import Registry
 
@@ -122,7 +122,7 @@ def keep(
 
 
 def _is_foreign(registry: Registry, task: str) -> bool:
-    return task not in registry.tasks or registry.tasks[task].origin.startswith("lab ")
+    return task not in registry.tasks or is_foreign(registry.tasks[task])
 
 
 def _against_task(

@@ -14,7 +14,8 @@ import torch
 
 from cytobench.errors import ProtocolError, UsageError
 from cytobench.probes.inputs import check_features, check_labels
-from cytobench.probes.newton import Problem, follow_path
+from cytobench.probes.multinomial import Problem
+from cytobench.probes.newton import follow_path
 from cytobench.probes.preconditioner import feature_basis
 
 _Doubles = npt.NDArray[np.float64]

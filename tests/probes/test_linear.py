@@ -13,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from cytobench.errors import DataError, ProtocolError, UsageError
-from cytobench.probes import linear, newton
+from cytobench.probes import linear, multinomial, newton
 from cytobench.probes.linear import default_C, fit_path
 from tests.probes.conftest import make_table
 
@@ -242,14 +242,14 @@ def histograms():
 def test_factoring_the_hessian_saves_most_of_the_work_and_changes_nothing(monkeypatch):
     features, labels, masks = histograms()
     products = {"factored": 0, "plain": 0}
-    original = newton.Problem.curve
+    original = multinomial.Problem.curve
 
     def fit(kind):
         def counted(self, *arguments):
             products[kind] += 1
             return original(self, *arguments)
 
-        monkeypatch.setattr(newton.Problem, "curve", counted)
+        monkeypatch.setattr(multinomial.Problem, "curve", counted)
         return fit_path(
             features, labels, n_classes=3, Cs=np.logspace(-2, 5, 29), train_masks=masks, standardise=True
         )
