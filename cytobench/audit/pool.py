@@ -159,7 +159,7 @@ def kinship(pool: PoolSubject, task_dataset: str) -> str:
     info = DATASETS.get(task_dataset)
     if info is not None and pool.dataset in info.same_smears_as:
         return (
-            f"{pool.name} shows other cells of the same smears as {task_dataset}: a backbone trained on it "
-            "is favoured here, though no picture is shared. Say so beside the score."
+            f"{pool.name} shows cells of the same smears as {task_dataset}: a backbone trained on it is "
+            "favoured here, copies or not. Say so beside the score."
         )
     return ""

@@ -40,8 +40,8 @@ DATASETS = (
         known_confounds=(
             "Cell size in the frame is a cue (platelets and erythroblasts are small). One laboratory, one "
             "scanner, one stain. 17 pairs of files are byte-identical, one of them under two classes. "
-            "A few cells are there twice, elsewhere in the picture: MO_257537 of pbc shows the two cells of "
-            "002583 of pbc-unlabelled."
+            "Four cells are in pbc-unlabelled too, elsewhere in the picture: EO_246684 (000573), MO_257537 "
+            "(002583), ERB_653702 (001955), ERB_174098 (001567)."
         ),
         layout=(
             "pbc/",
@@ -97,7 +97,7 @@ DATASETS = (
         total=5800,
         group="not known; not for scoring",
         known_confounds="360x363 px were made square: 1 % wider than high. Encoded again as JPEG. "
-        "002583 shows the two cells of MO_257537 of pbc, shifted.",
+        "Four pictures show cells of pbc, shifted: 000573, 001567, 001955 and 002583.",
         layout=("pbc-unlabelled/", "  000001.jpg … 005800.jpg"),
     ),
     DatasetInfo(
